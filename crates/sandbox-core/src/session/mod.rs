@@ -85,7 +85,8 @@ pub trait Session: FileSystem {
     /// [`Transfer`](crate::Error::Transfer), also if fewer bytes arrived than the file had.
     async fn download(&self, request: DownloadRequest, to: Writer) -> Result<u64>;
 
-    /// Opens a stream to a TCP port inside the sandbox (SSH `direct-tcpip`, RFC 4254 §7.2).
+    /// Opens a stream to a TCP port inside the sandbox (SSH `direct-tcpip`, RFC 4254 §7.2). If it is
+    /// dropped before it is shut down, the connection inside is reset.
     ///
     /// # Errors
     ///

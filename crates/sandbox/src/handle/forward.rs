@@ -9,9 +9,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::Sandbox;
+use super::ended_on_drop::EndedOnDrop;
 
 impl Sandbox {
-    /// Opens a stream to a TCP port on the sandbox's loopback interface.
+    /// Opens a stream to a TCP port on the sandbox's loopback interface. As with a
+    /// [`TcpStream`], dropping it ends the connection in order.
     ///
     /// ```no_run
     /// # use tokio::io::AsyncWriteExt;
@@ -26,7 +28,8 @@ impl Sandbox {
     ///
     /// [`Error::Connection`](crate::Error::Connection) if nothing listens there.
     pub async fn open_port(&self, port: u16) -> Result<Box<dyn ByteStream>> {
-        self.session().open_stream("localhost", port).await
+        let stream = self.session().open_stream("localhost", port).await?;
+        Ok(Box::new(EndedOnDrop::new(stream)))
     }
 
     /// Listens on a free port of this machine's loopback interface, and forwards connections to
@@ -146,7 +149,7 @@ async fn accept(sandbox: Sandbox, listener: TcpListener, port: u16) {
 /// ended. A connection that is cut off on one side is reset on the other. Returns whether any data
 /// came from inside.
 async fn forward_connection(sandbox: &Sandbox, mut local: TcpStream, port: u16) -> Result<bool> {
-    let mut remote = sandbox.open_port(port).await?;
+    let mut remote = sandbox.session().open_stream("localhost", port).await?;
     if let Err(error) = local.set_nodelay(true) {
         tracing::debug!(%error, "socket options not set");
     }

@@ -5,6 +5,7 @@ pub(crate) mod cache;
 pub(crate) mod command;
 mod diagnosing;
 mod end;
+mod ended_on_drop;
 pub(crate) mod files;
 pub(crate) mod forward;
 pub(crate) mod job;
