@@ -262,8 +262,8 @@ mod tests {
 
     #[test]
     fn a_line_without_an_end_is_not_kept() {
-        assert_eq!(find_printable_end(b"one\ntwo\nthr"), 8);
-        assert_eq!(find_printable_end(b"thr"), 0);
+        assert_eq!(find_printable_end(b"one\ntwo\nhalf"), 8);
+        assert_eq!(find_printable_end(b"half"), 0);
         let long = "\u{e9}".repeat(MAX_LINE);
         // The character may be incomplete, so it is printed with the next piece.
         assert_eq!(find_printable_end(long.as_bytes()), long.len() - 2);
