@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
-use sandbox::{Error, ExecRequest, ListFilter, OnEmpty, SandboxId, SandboxState};
+use sandbox::{Client, Defaults, Error, ExecRequest, ListFilter, OnEmpty, SandboxId, SandboxState};
 
 use crate::case::{Outcome, TestedBackend};
 use crate::cases;
@@ -16,13 +16,22 @@ cases![
     a_closed_pool_leaves_nothing,
 ];
 
+/// A client whose sandboxes are attached, as those of a pool have to be: the client of the other
+/// cases may create detached ones.
+fn attached_client(backend: &TestedBackend) -> Client {
+    let mut defaults = Defaults::default();
+    defaults.lifetime.attach_timeout = Some(Duration::from_secs(45));
+    backend.new_client_with(defaults)
+}
+
 const WAIT: OnEmpty = OnEmpty::Wait(Duration::from_secs(120));
 
 async fn a_sandbox_from_a_pool_is_an_ordinary_one(backend: TestedBackend) -> Outcome {
     let mark = SandboxId::generate()?;
     let prepare = ExecRequest::from_shell("echo prepared > state");
-    let sandboxes = backend.sandbox().env("POOL", "1").init(prepare);
-    let pool = backend.pool(sandboxes).on_empty(WAIT).start()?;
+    let client = attached_client(&backend);
+    let sandboxes = client.sandbox().env("POOL", "1").init(prepare);
+    let pool = client.pool(sandboxes).on_empty(WAIT).start()?;
     let sbx = pool
         .take()
         .label("mark", mark.as_str())
@@ -57,8 +66,9 @@ async fn a_sandbox_from_a_pool_is_an_ordinary_one(backend: TestedBackend) -> Out
 }
 
 async fn takes_at_once_get_different_sandboxes(backend: TestedBackend) -> Outcome {
-    let pool = backend
-        .pool(backend.sandbox())
+    let client = attached_client(&backend);
+    let pool = client
+        .pool(client.sandbox())
         .size(3)
         .on_empty(WAIT)
         .start()?;
@@ -82,8 +92,9 @@ async fn takes_at_once_get_different_sandboxes(backend: TestedBackend) -> Outcom
 
 async fn a_waiting_sandbox_that_is_deleted_is_replaced(backend: TestedBackend) -> Outcome {
     let mark = SandboxId::generate()?;
-    let sandboxes = backend.sandbox().label("mark", mark.as_str());
-    let pool = backend.pool(sandboxes).on_empty(WAIT).start()?;
+    let client = attached_client(&backend);
+    let sandboxes = client.sandbox().label("mark", mark.as_str());
+    let pool = client.pool(sandboxes).on_empty(WAIT).start()?;
     pool.filled().await;
     let other = backend.new_client();
     let filter = ListFilter::from_labels([("mark".into(), mark.to_string())]);
@@ -104,8 +115,9 @@ async fn a_waiting_sandbox_that_is_deleted_is_replaced(backend: TestedBackend) -
 
 async fn a_closed_pool_leaves_nothing(backend: TestedBackend) -> Outcome {
     let mark = SandboxId::generate()?;
-    let sandboxes = backend.sandbox().label("mark", mark.as_str());
-    let pool = backend.pool(sandboxes).size(2).start()?;
+    let client = attached_client(&backend);
+    let sandboxes = client.sandbox().label("mark", mark.as_str());
+    let pool = client.pool(sandboxes).size(2).start()?;
     pool.filled().await;
     let sbx = pool.take().await?;
     pool.close().await?;
