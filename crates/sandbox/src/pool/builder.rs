@@ -142,7 +142,7 @@ impl PoolBuilder {
         }
         let lifetime = &mut spec.lifetime.max_lifetime;
         *lifetime = lifetime.saturating_add(settings.max_age);
-        let interval = filler::check_interval(attach_timeout, settings.max_age);
+        let interval = keeper::check_interval(attach_timeout, settings.max_age);
         let shared = Shared::new(sandboxes, settings);
         tokio::spawn(filler::run(shared.clone()));
         tokio::spawn(keeper::run(shared.clone(), interval));

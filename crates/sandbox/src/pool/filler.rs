@@ -1,7 +1,6 @@
 //! Creates the sandboxes of a pool.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use sandbox_core::{Error, Result, SandboxEvent, SandboxEventKind};
 use tokio::sync::watch;
@@ -101,11 +100,4 @@ fn observe(event: &SandboxEvent, has_room: &watch::Sender<bool>, shared: &Shared
         SandboxEventKind::Warning if !*has_room.borrow() => shared.record_held(&event.message),
         _ => {}
     }
-}
-
-/// How often waiting sandboxes are checked: often enough to keep them attached.
-pub(super) fn check_interval(attach_timeout: Duration, max_age: Duration) -> Duration {
-    (attach_timeout / 3)
-        .min(max_age / 4)
-        .max(Duration::from_millis(100))
 }

@@ -74,29 +74,25 @@ impl Shared {
         self.status.subscribe()
     }
 
-    /// Takes the sandbox that waited longest. Counts a hit, or a miss.
+    /// Removes the sandbox that waited longest.
     pub(super) fn take_waiting(&self) -> Option<Waiting> {
-        let taken = self.change(|state| {
-            let taken = state.waiting.pop_front();
-            match taken {
-                Some(_) => state.hits += 1,
-                None => {
-                    state.misses += 1;
-                    metrics::count_pool_miss();
-                }
-            }
-            state.demand.record_take(Instant::now());
-            taken
-        });
+        let taken = self.change(|state| state.waiting.pop_front());
         self.wake.notify_one();
         taken
     }
 
-    /// Undoes the count of a taken sandbox that turned out to have ended.
-    pub(super) fn uncount_hit(&self) {
+    /// Counts a take, and whether a waiting sandbox served it.
+    pub(super) fn count_take(&self, is_hit: bool) {
         self.change(|state| {
-            state.hits = state.hits.saturating_sub(1);
+            state.demand.record_take(Instant::now());
+            if is_hit {
+                state.hits += 1;
+            } else {
+                state.misses += 1;
+                metrics::count_pool_miss();
+            }
         });
+        self.wake.notify_one();
     }
 
     /// Requests the next sandbox that is created. `None` if the pool is closed.

@@ -165,10 +165,15 @@ async fn take(shared: &Arc<Shared>, request: TakeRequest) -> Result<Sandbox> {
             break;
         };
         match waiting.hand_over(&request, handles).await {
-            Ok(sandbox) => return Ok(sandbox),
-            Err(HandOverError::Failed(error)) => return Err(error),
+            Ok(sandbox) => {
+                shared.count_take(true);
+                return Ok(sandbox);
+            }
+            Err(HandOverError::Failed(error)) => {
+                shared.count_take(true);
+                return Err(error);
+            }
             Err(HandOverError::Ended(error)) => {
-                shared.uncount_hit();
                 tracing::info!(%error, "a waiting sandbox has ended; taking the next");
             }
         }
@@ -176,6 +181,7 @@ async fn take(shared: &Arc<Shared>, request: TakeRequest) -> Result<Sandbox> {
     if shared.is_closed() {
         return Err(closed());
     }
+    shared.count_take(false);
     match shared.settings.on_empty {
         OnEmpty::Create => create(shared, request).await,
         OnEmpty::Wait(limit) => wait(shared, &request, limit).await,
