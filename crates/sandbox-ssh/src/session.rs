@@ -312,7 +312,7 @@ impl SshSession {
         };
         let ending = process.output(files::SPECIAL_OUTPUT_CAP);
         tokio::pin!(ending);
-        // If the command ends first, it failed, and nobody reads the rest of the content.
+        // If the command ends first, it failed, and the rest of the content is not needed.
         let (copied, output) = tokio::select! {
             biased;
             copied = copying => (Some(copied), ending.await?),

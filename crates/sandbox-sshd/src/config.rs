@@ -118,7 +118,7 @@ impl ServerConfig {
         self
     }
 
-    /// Ends the sandbox this long after the start if no client has logged in by then: nobody knows
+    /// Ends the sandbox this long after the start if no client has logged in by then: no client knows
     /// of it.
     #[must_use]
     pub fn with_first_login_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {

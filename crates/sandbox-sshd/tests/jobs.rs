@@ -159,7 +159,7 @@ async fn a_log_is_limited_and_the_job_continues() {
     assert!(log.stdout.starts_with(b"1\n2\n3\n"));
     assert!(log.stdout.ends_with(b"\n99999\n100000\n"));
     assert!(log.stderr.contains("587895 bytes"), "{log:?}");
-    // The SDK's client is told where, also from an offset in the gap.
+    // The SDK's client gets a notice, also from an offset in the gap.
     let sdk = sandbox.connect_as_sdk().await;
     for (offset, bytes, omitted) in [
         ("0", 1000, 587_895),

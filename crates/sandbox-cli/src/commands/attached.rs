@@ -58,8 +58,7 @@ pub(crate) async fn run_attached(
     })
 }
 
-/// Says what is missing. A script that reads standard error together with the output is told only of
-/// lost output, because its commands must not fail on a file that any of them can write.
+/// Reports what is missing. Where standard error is no terminal, only lost output is reported, because its commands must not fail on a file that any of them can write.
 fn print_notice(notice: Notice) {
     if notice != Notice::EnvironmentTruncated || io::stderr().is_terminal() {
         messages::print_note(&notice.to_string());

@@ -1,6 +1,6 @@
 //! Standard streams of this program, also if they are non-blocking.
 //!
-//! Whoever started this program may share them, for example a Node.js program that passes its own
+//! The program that started this one may share them, for example a Node.js program that passes its own
 //! pipes on. So the flag is left as it is, and a stream that is not ready is waited for.
 
 use std::io::{self, Read, Write};

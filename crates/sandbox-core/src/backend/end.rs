@@ -39,7 +39,7 @@ pub enum EndCause {
     NotAttached,
     /// No client has ever connected.
     NeverUsed,
-    /// Its server was told to end from outside, for an unknown reason.
+    /// Its server was ended from outside, for an unknown reason.
     Stopped,
     /// The cluster ended it: it was evicted or preempted, or its node failed.
     Evicted,

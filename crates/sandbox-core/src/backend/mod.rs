@@ -116,7 +116,7 @@ pub trait SandboxBackend: Debug + Send + Sync + 'static {
 
     /// Gives a sandbox that waited in a pool its labels and its `ttl`, if possible in one write. An
     /// assigned `ttl` counts from now, and may end earlier than the sandbox would have ended.
-    /// [`Session::start_ttl`](crate::Session::start_ttl) tells the sandbox's own server.
+    /// [`Session::start_ttl`](crate::Session::start_ttl) starts it in the sandbox's own server.
     ///
     /// # Errors
     ///

@@ -110,8 +110,8 @@ pub const TTL_SECONDS: &str = "SANDBOX_TTL_SECONDS";
 /// Subsystem that extends the sandbox's `ttl`, or starts one.
 pub const LIFETIME_SUBSYSTEM: &str = "sandbox-lifetime";
 
-/// Why sandbox-sshd has ended. Its exit code tells, which nothing in the sandbox can forge, and so
-/// does its termination message, where it runs in a container that has one.
+/// Why sandbox-sshd has ended. It reports this by its exit code, which nothing in the sandbox can
+/// forge, and by its termination message, where it runs in a container that has one.
 ///
 /// | exit code | reason |
 /// |---|---|
@@ -135,7 +135,7 @@ pub enum EndReason {
     NotAttached,
     /// No client has ever logged in, for the time in which the first one was expected.
     NeverUsed,
-    /// It was told to end, by a signal or by the caller.
+    /// It was ended by a signal or by the caller.
     Terminated,
 }
 
@@ -158,12 +158,12 @@ impl EndReason {
             Self::Idle => "the sandbox was idle for its idle timeout",
             Self::NotAttached => "no client was connected for the attach timeout",
             Self::NeverUsed => "no client has ever connected",
-            Self::Terminated => "the server was told to end by a signal",
+            Self::Terminated => "the server was ended by a signal",
         }
     }
 
     /// Returns why a server ended with this exit code and termination message; `None` if it failed,
-    /// or is of a version that does not tell. The message is untrusted, so it only distinguishes
+    /// or is of a version that does not report it. The message is untrusted, so it only distinguishes
     /// what the exit code 0 leaves open.
     ///
     /// ```

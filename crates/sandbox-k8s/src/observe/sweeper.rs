@@ -25,7 +25,7 @@ pub(crate) fn removal_reason(view: &PodView, now: Option<SystemTime>) -> Option<
     match view.state {
         _ if view.deleting => None,
         SandboxState::Ended => Some("it has ended"),
-        // Whoever created it was killed meanwhile. One that runs ends by itself.
+        // Its creator was killed meanwhile. One that runs ends by itself.
         _ if view.started_at.is_none() && view.ends.ready.is_some_and(past) => {
             Some("it was not ready by the deadline of its creation")
         }

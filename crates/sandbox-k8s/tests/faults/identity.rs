@@ -1,4 +1,4 @@
-//! All calls agree on whether an id exists, and an id whose Pod is gone is free.
+//! All calls agree on whether an id exists, and an id without a Pod is free.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::support::{backend, named_spec, object_names_of, secret_name, server, without_waiting};
 
-/// A node was drained, or somebody deleted the Pod with kubectl. The keys of the former sandbox are never used again:
+/// A node was drained, or the Pod was deleted with kubectl. The keys of the former sandbox are never used again:
 /// a kubelet would serve the former content of a Secret with the same name.
 #[tokio::test(start_paused = true)]
 async fn an_id_whose_pod_is_gone_is_free_at_once() {

@@ -303,7 +303,7 @@ async fn a_silent_server_is_given_up() {
     drop(stop);
 }
 
-/// Answers the version, and then sends responses to requests that nobody made, slowly and for ever.
+/// Answers the version, and then sends responses to no request, slowly and for ever.
 async fn trickle(mut stream: DuplexStream, response: Vec<u8>) {
     let mut version = [0; 9];
     stream.read_exact(&mut version).await.unwrap();

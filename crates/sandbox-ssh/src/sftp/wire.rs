@@ -37,7 +37,7 @@ type PendingById = HashMap<u32, Waiter>;
 enum Waiter {
     Waiting(oneshot::Sender<Response>),
     /// The request was sent and then dropped.
-    Gone,
+    Dropped,
 }
 
 /// Whether the response to a request is of use.
@@ -161,7 +161,7 @@ impl Pending {
     pub(super) fn need_of(&self, id: u32) -> Need {
         match self.lock().as_ref().and_then(|pending| pending.get(&id)) {
             Some(Waiter::Waiting(_)) => Need::Awaited,
-            Some(Waiter::Gone) => Need::Unneeded,
+            Some(Waiter::Dropped) => Need::Unneeded,
             None => Need::Unrequested,
         }
     }
@@ -194,7 +194,7 @@ impl Drop for Registration<'_> {
         {
             // The response to a request that was sent still arrives.
             if self.is_sent {
-                waiter.insert(Waiter::Gone);
+                waiter.insert(Waiter::Dropped);
             } else {
                 waiter.remove();
             }

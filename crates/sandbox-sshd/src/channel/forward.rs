@@ -140,7 +140,7 @@ async fn write_input(
     }
 }
 
-/// Awaits `writing`. If the channel is closed meanwhile, it goes on only if the whole input was
+/// Awaits `writing`. If the channel is closed meanwhile, it continues only if the whole input was
 /// received, and only while the peer takes it.
 async fn finish_writing(
     writing: impl Future<Output = io::Result<()>>,

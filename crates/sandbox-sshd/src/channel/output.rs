@@ -157,7 +157,7 @@ impl Output {
         self.close().await
     }
 
-    /// Closes the channel without the end of the output, which tells the client that it is not
+    /// Closes the channel without the end of the output, so that the client knows that it is not
     /// complete.
     pub(crate) async fn close(&self) -> Result<(), ChannelClosed> {
         let id: ChannelId = self.channel.id();

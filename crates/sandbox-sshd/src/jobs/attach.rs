@@ -91,7 +91,7 @@ async fn send_log(options: AttachOptions, output: &Output) -> Result<(), Channel
 }
 
 /// Sends the log from `offset` to its present end, and moves `offset` there. A reader that is slower
-/// than the job is told what it has missed.
+/// than the job gets a notice of what it has missed.
 async fn send_from(
     job: &Job,
     offset: &mut u64,

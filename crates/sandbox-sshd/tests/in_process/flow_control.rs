@@ -48,7 +48,7 @@ async fn bulk_both_ways_at_once_does_not_deadlock() {
 }
 
 /// The command gets more input than the server buffers at full speed. Its client is slowed down, and
-/// all else on the connection goes on.
+/// all else on the connection continues.
 #[tokio::test]
 async fn a_command_that_reads_nothing_blocks_no_other_and_loses_no_input() {
     let sandbox = TestSandbox::new(|config| config);

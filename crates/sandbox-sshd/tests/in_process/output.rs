@@ -32,7 +32,7 @@ async fn a_process_that_holds_the_output_does_not_delay_the_end_for_long_and_is_
         let ended = exec(client, command).await;
         assert!(begun.elapsed() < Duration::from_secs(10));
         assert_eq!((ended.code, &*ended.notices), (Some(0), held));
-        // A client that knows no notices is told in words.
+        // A client that knows no notices gets a line of text.
         assert_eq!(ended.stderr.is_empty(), !held.is_empty(), "{ended:?}");
         assert!(held.len() == 1 || ended.stderr.starts_with("sandbox-sshd: a process"));
         let pid = String::from_utf8(ended.stdout).unwrap();

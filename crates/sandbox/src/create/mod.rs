@@ -113,7 +113,7 @@ async fn create(builder: SandboxBuilder) -> Result<Created> {
     if spec.id.is_none() {
         spec.id = Some(SandboxId::generate()?);
     }
-    // If this process is killed, nobody else knows that the creation has failed.
+    // If this process is killed, no other one knows that the creation has failed.
     let longest = spec.lifetime.max_lifetime;
     spec.lifetime
         .first_login_timeout

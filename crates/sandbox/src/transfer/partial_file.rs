@@ -1,5 +1,5 @@
-//! The partial file of a resumable download. Its name is known to everybody, so it is used only if
-//! nobody else can have made it, read it or change it.
+//! The partial file of a resumable download. Its name can be predicted, so it is used only if
+//! no other user can have created it, read it or change it.
 
 use std::fs::{File, Metadata};
 use std::io;

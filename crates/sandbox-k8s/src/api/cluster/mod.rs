@@ -301,10 +301,13 @@ contexts:
         })
         .await
         .unwrap();
-        let told: serde_json::Value =
+        let exec_info: serde_json::Value =
             serde_json::from_slice(&std::fs::read(seen).unwrap()).unwrap();
-        assert_eq!(told["apiVersion"], "client.authentication.k8s.io/v1beta1");
-        let cluster = &told["spec"]["cluster"];
+        assert_eq!(
+            exec_info["apiVersion"],
+            "client.authentication.k8s.io/v1beta1"
+        );
+        let cluster = &exec_info["spec"]["cluster"];
         assert_eq!(cluster["server"], "https://127.0.0.1:1");
         assert_eq!(cluster["tls-server-name"], "kubernetes");
         assert_eq!(cluster["config"], serde_json::json!({"audience": "x"}));

@@ -1,6 +1,6 @@
 //! Credentials of the cluster that a Pod can be given: a token or a certificate of its service account.
 //!
-//! The Pod Security Standards allow them, because most Pods need them. A sandbox runs code that nobody has read, so
+//! The Pod Security Standards allow them, because most Pods need them. A sandbox runs unreviewed code, so
 //! it has none.
 
 use k8s_openapi::api::core::v1::{Pod, PodSpec, VolumeProjection};

@@ -1,6 +1,6 @@
 //! Finds the places where a Pod names a Secret with the keys of a sandbox.
 //!
-//! Kubernetes lets any Pod of a namespace use any Secret in it. So whoever may create sandboxes could read the
+//! Kubernetes lets any Pod of a namespace use any Secret in it. So a user who may create sandboxes could read the
 //! keys of another one, or its own sandbox's host key, through a volume, a variable or a driver.
 
 use serde_json::Value;

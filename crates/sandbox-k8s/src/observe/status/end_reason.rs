@@ -124,7 +124,7 @@ pub(super) fn judge_unexplained(status: &PodStatus) -> Problem {
     }
 }
 
-/// Judges how sandbox-sshd ended, which tells by its exit code.
+/// Judges how sandbox-sshd ended, by its exit code.
 pub(super) fn judge_server(state: &ContainerStateTerminated, memory: Option<&str>) -> Problem {
     let message = state.message.as_deref().unwrap_or_default();
     let was_run = !matches!(
@@ -136,7 +136,7 @@ pub(super) fn judge_server(state: &ContainerStateTerminated, memory: Option<&str
         // What the kubelet sends a signal for is in the status of the Pod, or in its events.
         Some(EndReason::Terminated) => {
             let code = state.exit_code;
-            let message = format!("its server was told to end from outside (exit code {code})");
+            let message = format!("its server was ended from outside (exit code {code})");
             Problem::ended(EndCause::Stopped, message).unexplained()
         }
         Some(reason) => Problem::ended(reason.into(), reason.message()),
@@ -164,7 +164,7 @@ pub(super) fn judge_container(state: &ContainerStateTerminated, memory: Option<&
         {
             pending_reason::judge_start(output).unwrap_or_else(|| crashed(output.to_owned()))
         }
-        // sandbox-sshd of a version that does not tell the reason, which may be an eviction.
+        // sandbox-sshd of a version that does not report the reason, which may be an eviction.
         _ if code == 0 => Problem::ended(
             EndCause::Stopped,
             "its server ended by itself (exit code 0), as it does at the end of a lifetime",

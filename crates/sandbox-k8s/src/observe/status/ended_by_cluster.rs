@@ -1,6 +1,6 @@
 //! What the cluster's events say about the end of a Pod.
 //!
-//! A Pod's status does not always tell: a kubelet drops the reason of an eviction if the container
+//! A Pod's status does not always have the reason: a kubelet drops the reason of an eviction if the container
 //! then ends with exit code 0, controllers of older versions set no condition, and a Pod that was
 //! deleted has no status any more. The events remain for an hour.
 

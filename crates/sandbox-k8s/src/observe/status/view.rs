@@ -183,7 +183,7 @@ impl PodView {
         }
     }
 
-    /// Describes the end of a sandbox that has ended, as far as its status tells.
+    /// Describes the end of a sandbox that has ended, as far as its status has the reason.
     fn end(&self) -> SandboxEnd {
         match &self.problem {
             Some(problem) => SandboxEnd::new(problem.end, &problem.message),

@@ -13,7 +13,7 @@ use crate::linux::supervisor::FAILED_WITHOUT_MEMORY;
 
 /// How long after its end a sandbox can still be diagnosed.
 const DIAGNOSIS_WINDOW: Duration = Duration::from_secs(600);
-/// How long a diagnosis waits for the exit code of a supervisor, whose sandbox is gone already.
+/// How long a diagnosis waits for the exit code of a supervisor, whose sandbox has ended.
 const END_REPORT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The sandboxes that were created or used through one backend.
@@ -68,7 +68,7 @@ impl SandboxCache {
         tokio::spawn(async move {
             let status = supervisor.wait().await;
             let code = status.ok().and_then(|status| status.code());
-            // Without a receiver, nobody asks why the sandbox has ended.
+            // Without a receiver, no caller asks why the sandbox has ended.
             drop(sender.send(Some(describe_exit(code))));
         });
     }

@@ -20,9 +20,9 @@ pub(crate) const TERMINATION_LOG: &str = "/dev/termination-log";
 /// Why this program ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
-    /// The server has ended, or was told to.
+    /// The server has ended, by itself or on request.
     Server(EndReason),
-    /// A signal has told it to end.
+    /// A signal has ended it.
     Signal(u8),
     /// There was nothing to serve, or only one connection, which has ended.
     Done,
@@ -39,7 +39,7 @@ impl End {
     }
 
     /// Replaces the termination message, where there is one. All processes of the sandbox have
-    /// ended by now, so what they wrote there is gone.
+    /// ended by now, so what they wrote there is replaced for good.
     pub(crate) fn report(self, termination_log: &Path) {
         let reason = match self {
             Self::Server(reason) => reason,

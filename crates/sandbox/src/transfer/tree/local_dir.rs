@@ -87,7 +87,7 @@ impl Drop for Temporary {
 }
 
 /// Creates a directory, and accepts an existing one that is no link. Its owner can fill it, and
-/// nobody else can do more than with the finished one.
+/// other users can do no more than with the finished one.
 pub(super) fn create_directory(top: &Dir, name: &FilePath, info: &FileInfo) -> io::Result<()> {
     let name = local_path(name)?;
     let mut builder = DirBuilder::new();

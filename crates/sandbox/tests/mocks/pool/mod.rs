@@ -89,7 +89,7 @@ async fn an_ended_sandbox_is_never_handed_out() {
     pool.filled().await;
     assert_eq!((world.created(), world.deleted()), (4, 1));
 
-    // It finds out by itself about those that nobody takes.
+    // It finds out by itself about those that are not taken.
     world.with(|state| {
         let id = state.created[2].id.clone().unwrap();
         state.ended.insert(id);

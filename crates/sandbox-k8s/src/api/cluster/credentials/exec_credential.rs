@@ -1,4 +1,4 @@
-//! What a credential program is told and what it returns: `ExecCredential`.
+//! `ExecCredential`: the input and the output of a credential program.
 //! <https://kubernetes.io/docs/reference/config-api/client-authentication.v1/>
 
 use jiff::Timestamp;

@@ -16,7 +16,7 @@ use crate::api::cluster::errors::CredentialError;
 /// Credentials are renewed this long before they expire, so that they are still valid on arrival.
 const EXPIRY_MARGIN: SignedDuration = SignedDuration::from_secs(10);
 
-/// Timeout of a renewal, which nobody attends.
+/// Timeout of a renewal, which runs without a user at the terminal.
 const RENEWAL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The last credentials of a program.

@@ -20,7 +20,7 @@ type HttpResponse<C> = <Http<C, Body> as Service<Request<Body>>>::Response;
 
 /// An HTTP client that authenticates each request.
 ///
-/// A request whose credentials the API server does not accept is sent once more if there are others by now:
+/// A request whose credentials the API server does not accept is retried if there are others by now:
 /// a request with status 401 was not executed.
 #[derive(Clone)]
 pub(in crate::api::cluster) struct AuthenticatedClient<C> {

@@ -63,15 +63,15 @@ async fn a_program_has_no_input_and_its_own_environment() {
 async fn a_program_is_told_its_input() {
     let directory = tempfile::tempdir().unwrap();
     let seen = directory.path().join("seen");
-    let mut told = script(&format!(
+    let mut informed = script(&format!(
         "printf %s \"$KUBERNETES_EXEC_INFO\" > {}; {}",
         seen.display(),
         return_output_of("echo t")
     ));
-    told.cluster = Some(serde_json::json!({"server": "https://c"}));
+    informed.cluster = Some(serde_json::json!({"server": "https://c"}));
     // The protocol's variable cannot be overridden by the kubeconfig.
-    told.environment = vec![("KUBERNETES_EXEC_INFO".into(), "other".into())];
-    assert_eq!(token_of(&told).await, "t");
+    informed.environment = vec![("KUBERNETES_EXEC_INFO".into(), "other".into())];
+    assert_eq!(token_of(&informed).await, "t");
     let input: Value = serde_json::from_slice(&std::fs::read(seen).unwrap()).unwrap();
     assert_eq!(input["apiVersion"], API_VERSIONS[0]);
     assert_eq!(
