@@ -111,8 +111,8 @@ impl PoolBuilder {
 
     /// Starts to fill the pool, in the background. It needs a Tokio runtime.
     ///
-    /// * The `ttl` of the sandboxes counts from the take, and their `max_lifetime` from their
-    ///   creation, with the maximum age added.
+    /// * The `ttl` of the sandboxes counts from the take, and the `max_lifetime` of those that waited
+    ///   from their creation, with the maximum age added.
     /// * A sandbox with an idle timeout waits at most half as long, because waiting is no use.
     ///
     /// # Errors
@@ -140,8 +140,6 @@ impl PoolBuilder {
         if let Some(idle_timeout) = spec.lifetime.idle_timeout {
             settings.max_age = settings.max_age.min(idle_timeout / 2);
         }
-        let lifetime = &mut spec.lifetime.max_lifetime;
-        *lifetime = lifetime.saturating_add(settings.max_age);
         let interval = keeper::check_interval(attach_timeout, settings.max_age);
         let shared = Shared::new(sandboxes, settings);
         tokio::spawn(filler::run(shared.clone()));

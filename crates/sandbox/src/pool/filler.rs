@@ -31,10 +31,9 @@ pub(super) async fn run(shared: Arc<Shared>) {
     }
 }
 
-/// Waits until then, or for ever if there is no time or it has passed: another event wakes the
-/// filler.
+/// Waits until then, or for ever if there is no time: another event wakes the filler.
 async fn wait_until(time: Option<Instant>) {
-    match time.filter(|time| *time > Instant::now()) {
+    match time {
         Some(time) => tokio::time::sleep_until(time).await,
         None => std::future::pending().await,
     }
@@ -54,7 +53,10 @@ async fn fill(shared: Arc<Shared>) {
 async fn create(shared: &Arc<Shared>) -> Result<Waiting> {
     let (has_room, mut has_room_changes) = watch::channel(false);
     let timeout = shared.template.create_timeout;
-    let template = shared.template.clone();
+    let mut template = shared.template.clone();
+    // It counts from the creation, and the sandbox may wait as long as this.
+    let lifetime = &mut template.spec.lifetime.max_lifetime;
+    *lifetime = lifetime.saturating_add(shared.settings.max_age);
     let parts = Arc::clone(&template.parts);
     let own_hook = template.on_event.clone();
     let for_hook = Arc::clone(shared);

@@ -15,7 +15,7 @@ use super::waiting::{Check, Waiting};
 use crate::create::builder::SandboxBuilder;
 use crate::sync::lock;
 
-/// The first wait after a failed creation. It doubles with each further failure.
+/// The first wait after a failed creation. It doubles while the next ones fail, too.
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const MAX_BACKOFF: Duration = Duration::from_secs(60);
 
@@ -39,6 +39,8 @@ struct State {
     /// How many creations may be started at once: one after a failure, then more with each success.
     batch: usize,
     failures: u32,
+    /// The wait after the latest failure.
+    backoff: Duration,
     not_before: Option<Instant>,
     hits: u64,
     misses: u64,
@@ -102,7 +104,11 @@ impl Shared {
                 return None;
             }
             let (sender, receiver) = oneshot::channel();
-            state.requests.push_back(sender);
+            match state.waiting.pop_front() {
+                // It was added after the take had found none. The receiver is there.
+                Some(waiting) => drop(sender.send(waiting)),
+                None => state.requests.push_back(sender),
+            }
             Some(receiver)
         });
         self.wake.notify_one();
@@ -116,6 +122,7 @@ impl Shared {
             if state.is_closed || state.not_before.is_some_and(|at| now < at) {
                 return 0;
             }
+            state.not_before = None;
             state.requests.retain(|request| !request.is_closed());
             let wanted = state.demand.target(now, &self.settings.bounds) + state.requests.len();
             let missing = wanted.saturating_sub(state.waiting.len() + state.filling);
@@ -136,6 +143,7 @@ impl Shared {
             state.demand.record_fill(creation);
             state.batch = state.batch.saturating_mul(2).min(self.settings.concurrency);
             state.failures = 0;
+            state.backoff = Duration::ZERO;
             state.not_before = None;
             state.problem = None;
             let mut waiting = waiting;
@@ -167,11 +175,13 @@ impl Shared {
         self.change(|state| {
             state.filling = state.filling.saturating_sub(1);
             state.batch = 1;
-            let backoff = FIRST_BACKOFF
-                .saturating_mul(1 << state.failures.min(10))
-                .min(MAX_BACKOFF);
             state.failures = state.failures.saturating_add(1);
-            state.not_before = Some(Instant::now() + backoff);
+            let now = Instant::now();
+            // Creations that were in progress together fail together: they lengthen the wait once.
+            if state.not_before.is_none_or(|at| at <= now) {
+                state.backoff = (state.backoff * 2).clamp(FIRST_BACKOFF, MAX_BACKOFF);
+                state.not_before = Some(now + state.backoff);
+            }
             state.set_problem(reason, error.to_string());
         });
         self.wake.notify_one();
@@ -238,6 +248,8 @@ impl Shared {
     pub(super) fn close(&self) -> VecDeque<Waiting> {
         let waiting = self.change(|state| {
             state.is_closed = true;
+            // The filler cancels those in progress.
+            state.filling = 0;
             state.requests.clear();
             std::mem::take(&mut state.waiting)
         });

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use sandbox_core::{Assignment, Env, Error, ExecRequest, Result, metrics};
+use sandbox_core::{Assignment, Error, ExecRequest, Result, metrics};
 use tracing::Instrument;
 
 use super::builder::OnEmpty;
@@ -56,8 +56,6 @@ pub struct Take {
 pub(super) struct TakeRequest {
     pub(super) assignment: Assignment,
     pub(super) personal: Personal,
-    /// The variables that every sandbox of the pool has.
-    pub(super) pool_env: Env,
 }
 
 impl Take {
@@ -68,7 +66,6 @@ impl Take {
             request: TakeRequest {
                 assignment,
                 personal: Personal::default(),
-                pool_env: shared.template.personal.env.clone(),
             },
             shared,
             mistake: None,
@@ -159,12 +156,11 @@ impl IntoFuture for Take {
 }
 
 async fn take(shared: &Arc<Shared>, request: TakeRequest) -> Result<Sandbox> {
-    let handles = &shared.template.handles;
     for _ in 0..MAX_ATTEMPTS {
         let Some(waiting) = shared.take_waiting() else {
             break;
         };
-        match waiting.hand_over(&request, handles).await {
+        match waiting.hand_over(&request, &shared.template).await {
             Ok(sandbox) => {
                 shared.count_take(true);
                 return Ok(sandbox);
@@ -207,7 +203,7 @@ async fn wait(shared: &Arc<Shared>, request: &TakeRequest, limit: Duration) -> R
         loop {
             let next = shared.request().ok_or_else(closed)?;
             let waiting = next.await.map_err(|_closed| closed())?;
-            match waiting.hand_over(request, &shared.template.handles).await {
+            match waiting.hand_over(request, &shared.template).await {
                 Ok(sandbox) => return Ok(sandbox),
                 Err(HandOverError::Failed(error)) => return Err(error),
                 Err(HandOverError::Ended(error)) => {

@@ -10,11 +10,10 @@ use sandbox_core::{
 use tokio::time::Instant;
 
 use super::take::TakeRequest;
-use crate::create::builder::Personal;
+use crate::create::builder::{Personal, SandboxBuilder};
 use crate::create::delete_guard::DeleteOnDrop;
 use crate::create::{Created, personalise, personalise_error};
 use crate::handle::Sandbox;
-use crate::handle::cache::HandleCache;
 use crate::parts::Parts;
 
 /// How long the look whether a sandbox still runs may take. Its connection is open, so this is
@@ -79,14 +78,14 @@ impl Waiting {
     pub(super) async fn hand_over(
         mut self,
         request: &TakeRequest,
-        handles: &Arc<HandleCache>,
+        template: &SandboxBuilder,
     ) -> Result<Sandbox, HandOverError> {
         let session = match self.check().run(CHECK_TIMEOUT).await {
             Ok(session) => session,
             Err(error) => return Err(HandOverError::Ended(error)),
         };
         let assigned = self.assign(request);
-        let set_up = self.set_up(&*session, request);
+        let set_up = self.set_up(&*session, request, &template.personal.env);
         let (assigned, set_up) = tokio::join!(assigned, set_up);
         let env = match set_up {
             Ok(env) => env,
@@ -112,7 +111,7 @@ impl Waiting {
         self.created.session = session;
         drop(self.counted);
         self.guard.disarm();
-        Ok(self.created.open(handles))
+        Ok(self.created.open(&template.handles))
     }
 
     /// Writes labels and ttl.
@@ -130,9 +129,14 @@ impl Waiting {
         Ok(Some(assigned))
     }
 
-    /// Sets variables, starts the ttl and runs the initial commands. Returns the variables for
-    /// every command.
-    async fn set_up(&self, session: &dyn Session, request: &TakeRequest) -> Result<Env> {
+    /// Sets variables, in addition to those of the pool, starts the ttl and runs the initial
+    /// commands. Returns the variables for every command.
+    async fn set_up(
+        &self,
+        session: &dyn Session,
+        request: &TakeRequest,
+        pool_env: &Env,
+    ) -> Result<Env> {
         let mut env = self.created.env.clone();
         env.extend(&request.personal.env);
         env.extend(&request.personal.secret_env);
@@ -147,7 +151,7 @@ impl Waiting {
         };
         // The file with the variables is replaced, so it gets those of the pool as well.
         if !request.personal.env.is_empty() {
-            personal.env = request.pool_env.clone();
+            personal.env = pool_env.clone();
             personal.env.extend(&request.personal.env);
         }
         personalise(session, &personal, &env).await?;
@@ -169,10 +173,22 @@ impl Check {
     /// Returns its session. Nothing is run inside: that would count as use.
     pub(super) async fn run(&self, timeout: Duration) -> Result<Arc<dyn Session>> {
         let id = &self.access.id;
-        // A Pod that is being deleted may still answer for a while.
-        let info = self.parts.backend.get(id, Freshness::Cached).await?;
-        if info.uid != self.access.uid || info.state == SandboxState::Ended {
-            return Err(Error::NotFound { id: id.clone() });
+        match self.parts.backend.get(id, Freshness::Cached).await {
+            // A Pod that is being deleted may still answer for a while.
+            Ok(info) if info.uid != self.access.uid || info.state == SandboxState::Ended => {
+                return Err(Error::NotFound { id: id.clone() });
+            }
+            Ok(_) => {}
+            // This says nothing about the sandbox, but its session does.
+            Err(
+                error @ (Error::Backend {
+                    transient: true, ..
+                }
+                | Error::Timeout { .. }),
+            ) => {
+                tracing::debug!(sandbox.id = %id, %error, "the state of a waiting sandbox is not known");
+            }
+            Err(error) => return Err(error),
         }
         let deadline = Deadline::from_now(timeout);
         self.parts

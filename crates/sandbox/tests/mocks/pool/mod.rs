@@ -7,7 +7,7 @@ use std::future::IntoFuture;
 use std::time::Duration;
 
 use sandbox::prelude::*;
-use sandbox::{CreationReason, ExecRequest, OnEmpty, Pool, SandboxSpec};
+use sandbox::{CreationReason, ExecRequest, Lifetime, OnEmpty, Pool, SandboxSpec};
 
 use self::world::World;
 
@@ -175,6 +175,7 @@ async fn an_empty_pool_creates_by_default() {
     });
     assert_eq!(spec.labels["team"], "ml");
     assert_eq!(spec.lifetime.ttl, Some(Duration::from_secs(600)));
+    assert_eq!(spec.lifetime.max_lifetime, Lifetime::DEFAULT_MAX);
     assert_eq!(pool.status().misses, 1);
 }
 
@@ -249,4 +250,46 @@ async fn invalid_pools_are_refused() {
     let pool = pool().start().unwrap();
     let error = pool.take().label("sandbox.dev/x", "y").await.unwrap_err();
     assert!(matches!(error, Error::Invalid { .. }), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn creations_that_fail_together_lengthen_the_wait_once() {
+    let world = World::default();
+    let pool = pool(&world, 8, OnEmpty::Fail);
+    pool.filled().await;
+    world.with(|state| state.failure = Some("the API server is away"));
+    for _ in 0..8 {
+        let _sbx = pool.take().await.unwrap();
+    }
+    pool_failures(&pool, 8).await;
+    let first = world.created();
+    world.with(|state| state.failure = None);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(
+        world.created() > first,
+        "the next attempt comes within seconds"
+    );
+    pool.filled().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_sandboxes_survive_an_outage_of_the_backend() {
+    let world = World::default();
+    let pool = pool(&world, 2, OnEmpty::Fail);
+    pool.filled().await;
+    world.with(|state| state.is_away = true);
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert_eq!((pool.status().waiting, world.deleted()), (2, 0));
+}
+
+/// Waits until so many creations have failed.
+async fn pool_failures(pool: &Pool, count: u32) {
+    let mut changes = pool.changes();
+    changes
+        .wait_for(|status| {
+            let problem = status.problem.as_ref();
+            problem.is_some_and(|problem| problem.failures >= count)
+        })
+        .await
+        .unwrap();
 }

@@ -31,6 +31,8 @@ pub(super) struct State {
     pub(super) failure: Option<&'static str>,
     /// Whether sandboxes find no room.
     pub(super) is_full: bool,
+    /// Whether the backend does not answer lookups.
+    pub(super) is_away: bool,
     pub(super) commands: Vec<ExecRequest>,
 }
 
@@ -96,6 +98,15 @@ impl SandboxBackend for World {
     }
 
     async fn get(&self, id: &SandboxId, _: Freshness) -> Result<SandboxInfo> {
+        if self.with(|state| state.is_away) {
+            return Err(Error::Backend {
+                backend: "mock",
+                operation: "look up the sandbox",
+                message: "it is away".into(),
+                transient: true,
+                source: None,
+            });
+        }
         if self.with(|state| state.deleted.contains(id)) {
             return Err(Error::NotFound { id: id.clone() });
         }
@@ -163,7 +174,11 @@ impl SessionSource for World {
         if self.with(|state| state.is_full) {
             std::future::pending::<()>().await;
         }
-        let _exists = self.get(&access.id, Freshness::Latest).await?;
+        if self.with(|state| state.deleted.contains(&access.id)) {
+            return Err(Error::NotFound {
+                id: access.id.clone(),
+            });
+        }
         let mut session = MockSession::new();
         let world = self.clone();
         session.expect_output().returning(move |request, _| {
