@@ -102,9 +102,7 @@ impl Record {
 
     /// Moves the soft end to `ttl` from now, but never to an earlier time or past the hard end.
     pub(crate) fn extend(&mut self, ttl: Duration) {
-        let requested = SystemTime::now()
-            .checked_add(ttl)
-            .unwrap_or(self.hard_end());
+        let requested = self.end_after(ttl);
         let end = self
             .info
             .expires_at
@@ -116,10 +114,15 @@ impl Record {
     pub(crate) fn assign(&mut self, assignment: Assignment) {
         self.info.labels.extend(assignment.labels);
         if let Some(ttl) = assignment.ttl {
-            let end = SystemTime::now()
-                .checked_add(ttl)
-                .unwrap_or(self.hard_end());
-            self.info.expires_at = Some(end.min(self.hard_end()));
+            self.info.expires_at = Some(self.end_after(ttl));
         }
+    }
+
+    /// Returns the time `ttl` from now, but not past the hard end.
+    fn end_after(&self, ttl: Duration) -> SystemTime {
+        let hard_end = self.hard_end();
+        SystemTime::now()
+            .checked_add(ttl)
+            .map_or(hard_end, |end| end.min(hard_end))
     }
 }

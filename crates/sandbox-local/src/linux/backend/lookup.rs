@@ -26,17 +26,8 @@ pub(super) async fn list(state: &StateDir, filter: ListFilter) -> Result<Vec<San
         .map_err(|error| backend_error("list the sandboxes", error))
 }
 
-/// Replaces the record of a running sandbox.
+/// Replaces the record of a running sandbox, if it is this instance, or any if there is no `uid`.
 pub(super) async fn update(
-    state: &StateDir,
-    id: &SandboxId,
-    change: impl FnOnce(&mut Record) + Send + 'static,
-) -> Result<Record> {
-    update_instance(state, id, None, change).await
-}
-
-/// Replaces the record of a running sandbox, if it is this instance.
-pub(super) async fn update_instance(
     state: &StateDir,
     id: &SandboxId,
     uid: Option<Uid>,

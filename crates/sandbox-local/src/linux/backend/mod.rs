@@ -143,8 +143,10 @@ impl SandboxBackend for LocalBackend {
     }
 
     async fn extend(&self, id: &SandboxId, ttl: Duration) -> Result<SandboxInfo> {
-        let record =
-            lookup::update(&self.shared.state, id, move |record| record.extend(ttl)).await?;
+        let record = lookup::update(&self.shared.state, id, None, move |record| {
+            record.extend(ttl)
+        })
+        .await?;
         self.shared.cache.insert(&record.info);
         Ok(record.info)
     }
@@ -156,7 +158,7 @@ impl SandboxBackend for LocalBackend {
         assignment: Assignment,
     ) -> Result<SandboxInfo> {
         let uid = uid.clone();
-        let record = lookup::update_instance(&self.shared.state, id, Some(uid), move |record| {
+        let record = lookup::update(&self.shared.state, id, Some(uid), move |record| {
             record.assign(assignment);
         })
         .await?;

@@ -44,7 +44,7 @@ impl Keeper<'_> {
     }
 
     /// Starts the server process, and returns when the supervisor ends the sandbox, or the server
-    /// process has ended: then with its exit code, if it has one.
+    /// process has ended: then with its exit code, or 1 if a signal killed it.
     fn keep(&self, server: ServerProcess<'_>) -> Result<Option<i32>, Failure> {
         become_subreaper()?;
         detach_from_client()?;
@@ -74,7 +74,10 @@ impl Keeper<'_> {
                 .map(|fd| PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN));
             match poll(&mut watched, None) {
                 Ok(_) if watched[0].revents().is_empty() => return Ok(None),
-                Ok(_) => return reap(&process).context("reap the server process"),
+                Ok(_) => {
+                    let code = reap(&process).context("reap the server process")?;
+                    return Ok(Some(code.unwrap_or(1)));
+                }
                 Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error).context("wait for the end"),
             }

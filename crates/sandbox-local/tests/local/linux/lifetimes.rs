@@ -8,6 +8,7 @@ use sandbox_core::{
     EndCause, Error, Freshness, Lifetime, SandboxBackend, SandboxEventKind, SandboxInfo,
     SandboxSpec,
 };
+use sandbox_local::IsolationLevel;
 use tokio::time::timeout;
 
 use super::support::{Result, TIMEOUT, World, detached_spec, trials, wait_until};
@@ -18,6 +19,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         the_soft_end_can_be_extended_up_to_the_hard_end,
         an_idle_or_unattached_sandbox_ends,
         a_sandbox_whose_server_dies_is_removed,
+        a_server_that_a_signal_kills_has_not_reached_its_lifetime,
     ]
 }
 
@@ -110,18 +112,37 @@ async fn an_idle_or_unattached_sandbox_ends() -> Result {
     Ok(())
 }
 
-async fn a_sandbox_whose_server_dies_is_removed() -> Result {
-    let world = World::new()?;
-    let info = world.backend.create(detached_spec()).await?;
-    let record = std::fs::read_to_string(world.state(&info).join("record.json"))?;
+/// The process in the record: the server, or its keeper where there is no pid namespace.
+fn recorded_process(world: &World, info: &SandboxInfo) -> Result<Pid> {
+    let record = std::fs::read_to_string(world.state(info).join("record.json"))?;
     let server = record
         .split("\"server\"")
         .nth(1)
         .and_then(|rest| rest.split("\"pid\":").nth(1))
         .and_then(|rest| rest.split(',').next());
-    let server = server
-        .and_then(|pid| Pid::from_raw(pid.trim().parse().ok()?))
-        .ok_or("no server in the record")?;
+    let server = server.and_then(|pid| Pid::from_raw(pid.trim().parse().ok()?));
+    Ok(server.ok_or("no server in the record")?)
+}
+
+/// Without a pid namespace, the server is a child of its keeper.
+async fn a_server_that_a_signal_kills_has_not_reached_its_lifetime() -> Result {
+    let world = World::with_options(|options| options.isolation = IsolationLevel::Landlock)?;
+    let info = world.backend.create(detached_spec()).await?;
+    let keeper = recorded_process(&world, &info)?.as_raw_nonzero();
+    let children = std::fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children"))?;
+    let server = children.split_whitespace().next().ok_or("no server")?;
+    let server = Pid::from_raw(server.parse()?).ok_or("no pid")?;
+    kill_process(server, Signal::KILL)?;
+    wait_until("the sandbox is deleted", || !world.state(&info).exists()).await?;
+    let diagnosis = world.backend.diagnose(&info.id).await?;
+    assert_eq!(diagnosis.end, Some(EndCause::Failed), "{diagnosis:?}");
+    Ok(())
+}
+
+async fn a_sandbox_whose_server_dies_is_removed() -> Result {
+    let world = World::new()?;
+    let info = world.backend.create(detached_spec()).await?;
+    let server = recorded_process(&world, &info)?;
     let events = wait_for_end(&world, &info);
     kill_process(server, Signal::KILL)?;
     // The sandbox may be deleted before the event stream starts.

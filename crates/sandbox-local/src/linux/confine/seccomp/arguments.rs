@@ -9,7 +9,7 @@ use crate::linux::failure::Failure;
 /// The same on x86_64 and aarch64 (asm-generic/ioctls.h).
 const TIOCSETD: libc::Ioctl = 0x5423;
 /// The bits of a socket's type; the others are flags.
-const SOCKET_TYPE_MASK: u64 = 0xf;
+pub(super) const SOCKET_TYPE_MASK: u64 = 0xf;
 /// SOCK_STREAM, SOCK_DGRAM and SOCK_RAW, which needs a capability.
 const IP_SOCKET_TYPES: [u64; 3] = [1, 2, 3];
 

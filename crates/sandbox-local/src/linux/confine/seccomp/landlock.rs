@@ -4,12 +4,13 @@
 use nix::libc;
 use seccompiler::{SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
 
+use super::arguments::SOCKET_TYPE_MASK;
 use super::numbers::*;
 use super::rules::{Rules, condition, rule_of};
 use super::table::{CallTable, Verdict};
-use crate::linux::failure::{Failure, IoContext};
+use crate::linux::failure::Failure;
 
-/// The calls that are refused whatever their arguments are.
+/// The calls that are refused with any arguments.
 const FORBIDDEN: &[libc::c_long] = &[
     // Sockets, which reach other processes. The server inherits the one that it listens on.
     libc::SYS_socket,
@@ -109,9 +110,12 @@ pub(super) fn rules(has_own_ids: bool) -> Result<Rules, Failure> {
         return Ok(rules);
     }
     let is_not_null = |argument| {
-        SeccompCondition::new(argument, SeccompCmpArgLen::Qword, SeccompCmpOp::Ne, 0)
-            .and_then(|condition| SeccompRule::new(vec![condition]))
-            .isolation_context("build a seccomp filter")
+        rule_of([SeccompCondition::new(
+            argument,
+            SeccompCmpArgLen::Qword,
+            SeccompCmpOp::Ne,
+            0,
+        )])
     };
     // Without a path, the call changes the file of a descriptor.
     rules.push((libc::SYS_utimensat, vec![is_not_null(1)?]));
@@ -120,15 +124,18 @@ pub(super) fn rules(has_own_ids: bool) -> Result<Rules, Failure> {
 
 /// Allows connected pairs only: an end of a datagram pair could send to any other socket.
 fn socket_pair_rules() -> Result<Vec<SeccompRule>, Failure> {
-    const KIND: u64 = 0xf;
     let unix = u64::from(libc::AF_UNIX.cast_unsigned());
     let mut rules = vec![rule_of([condition(0, SeccompCmpOp::Ne, unix)])?];
-    for kind in (0..=KIND).filter(|kind| {
+    for kind in (0..=SOCKET_TYPE_MASK).filter(|kind| {
         [libc::SOCK_STREAM, libc::SOCK_SEQPACKET]
             .iter()
             .all(|safe| u64::from(safe.cast_unsigned()) != *kind)
     }) {
-        rules.push(rule_of([condition(1, SeccompCmpOp::MaskedEq(KIND), kind)])?);
+        rules.push(rule_of([condition(
+            1,
+            SeccompCmpOp::MaskedEq(SOCKET_TYPE_MASK),
+            kind,
+        )])?);
     }
     Ok(rules)
 }
