@@ -299,7 +299,16 @@ impl Creation {
                     ),
                 ));
             }
-            tokio::time::sleep(FORMER_POD_PAUSE).await;
+            // Each creation passes admission and may be counted by a quota, so the former Pod is only read while
+            // it is there.
+            loop {
+                tokio::time::sleep(FORMER_POD_PAUSE).await;
+                let former = api.get_metadata::<Pod>(&self.id, deadline).await?;
+                let is_leaving = former.is_some_and(|meta| meta.deletion_timestamp.is_some());
+                if !is_leaving || waiting.is_closed() || Instant::now() >= until {
+                    break;
+                }
+            }
         }
     }
 

@@ -52,19 +52,15 @@ pub(super) async fn diagnose(shared: &Shared, id: &SandboxId) -> Result<Diagnosi
     let problem = from_events.as_ref().or(view.problem.as_ref());
     diagnosis.has_fallback = shared.record_volume_failure(&view.uid, problem);
     diagnosis.reason = problem.map(|problem| problem.reason);
-    diagnosis.summary = match (problem, view.state) {
-        (Some(problem), _) => problem.message.clone(),
-        (None, SandboxState::Ended) if view.deleting => view.describe_deletion(),
-        (None, SandboxState::Ended) => "its Pod has ended".into(),
-        (None, SandboxState::Running) => describe_running(&view),
-        (None, _) if view.scheduled.is_some() => "its container is being started".into(),
-        (None, _) => "the Pod is not scheduled yet".into(),
+    let end = diagnosis.is_final.then(|| view.end(problem));
+    diagnosis.summary = match (&end, problem) {
+        (Some(end), _) => end.message.clone(),
+        (None, Some(problem)) => problem.message.clone(),
+        (None, None) if view.state == SandboxState::Running => describe_running(&view),
+        (None, None) if view.scheduled.is_some() => "its container is being started".into(),
+        (None, None) => "the Pod is not scheduled yet".into(),
     };
-    diagnosis.end = diagnosis.is_final.then(|| match problem {
-        Some(problem) => problem.end,
-        None if view.deleting => EndCause::Deleted,
-        None => EndCause::Failed,
-    });
+    diagnosis.end = end.map(|end| end.cause);
     Ok(diagnosis)
 }
 

@@ -2,9 +2,12 @@
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
 
-use k8s_openapi::api::core::v1::Secret;
-use sandbox_core::{Deadline, Error, HostKeyProbe, Result, SandboxId, Uid};
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use sandbox_core::{
+    Deadline, Error, HostKeyProbe, Result, SandboxId, SandboxInfo, SandboxState, Uid,
+};
 
 use super::injection_probe::InjectionProbe;
 use super::records::{RecordCache, SandboxRecord};
@@ -13,7 +16,7 @@ use crate::connect::{ConnectState, PodConnector};
 use crate::lease::LeaseKeeper;
 use crate::manifest::options::{InjectVia, Injection, KubernetesOptions};
 use crate::manifest::secret;
-use crate::observe::status::{PodView, Problem};
+use crate::observe::status::{PodView, Problem, managed_view};
 use crate::observe::watch::Watch;
 
 /// The state of a backend.
@@ -51,6 +54,44 @@ impl Shared {
                  with KubernetesBackend::with_host_key_probe"
                     .into(),
         })
+    }
+
+    /// Reads a running sandbox, and the API server's time. The local time is used only if a proxy has removed the
+    /// header `Date`.
+    pub(super) async fn find_running(
+        &self,
+        id: &SandboxId,
+        deadline: Deadline,
+    ) -> Result<(PodView, SystemTime)> {
+        let not_found = || Error::NotFound { id: id.clone() };
+        let (pod, now) = self
+            .api()
+            .get::<Pod>(id, deadline)
+            .await?
+            .ok_or_else(not_found)?;
+        let view = managed_view(&pod)
+            .filter(|view| view.state != SandboxState::Ended)
+            .ok_or_else(not_found)?;
+        Ok((view, now.unwrap_or_else(SystemTime::now)))
+    }
+
+    /// Records a Pod that was changed; `None` if it no longer exists. Another client may have deleted the sandbox in
+    /// the meantime.
+    pub(super) fn record_change(
+        &self,
+        id: &SandboxId,
+        changed: Option<&Pod>,
+    ) -> Result<SandboxInfo> {
+        let not_found = || Error::NotFound { id: id.clone() };
+        let view = changed.and_then(managed_view).ok_or_else(not_found)?;
+        let info = view.info();
+        let has_ended = view.state == SandboxState::Ended;
+        self.watch.record_write(view);
+        if has_ended {
+            Err(not_found())
+        } else {
+            Ok(info)
+        }
     }
 
     /// Whether sandboxes run the image's SSH server instead of `sandbox-sshd`.

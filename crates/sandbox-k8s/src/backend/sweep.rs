@@ -24,7 +24,8 @@ const MIN_ORPHAN_AGE: Duration = Duration::from_secs(600);
 pub(super) async fn sweep(shared: &Shared, options: SweepOptions) -> Result<SweepReport> {
     let api = shared.api();
     let selector = labels::selector();
-    // Of Secrets only the metadata is read, so that no keys get into the memory of this process. They come first: a sandbox that is created in between has its Pod in the second list.
+    // Of Secrets only the metadata is read, so that no keys get into the memory of this process. They come first:
+    // a sandbox that is created in between has its Pod in the second list.
     let (secrets, _) = api
         .list_metadata::<Secret>(&selector, Deadline::from_now(LOOKUP_TIMEOUT))
         .await?;

@@ -179,13 +179,13 @@ impl PodView {
                 .iter()
                 .map(|(name, value)| applied_limit(name, value))
                 .collect(),
-            end: (self.state == SandboxState::Ended).then(|| self.end()),
+            end: (self.state == SandboxState::Ended).then(|| self.end(self.problem.as_ref())),
         }
     }
 
-    /// Describes the end of a sandbox that has ended, as far as its status has the reason.
-    fn end(&self) -> SandboxEnd {
-        match &self.problem {
+    /// Describes the end of a sandbox that has ended, by the problem that its status or the events have, if any.
+    pub(crate) fn end(&self, problem: Option<&Problem>) -> SandboxEnd {
+        match problem {
             Some(problem) => SandboxEnd::new(problem.end, &problem.message),
             None if self.deleting => SandboxEnd::new(EndCause::Deleted, self.describe_deletion()),
             None => SandboxEnd::new(EndCause::Failed, "its Pod has ended"),

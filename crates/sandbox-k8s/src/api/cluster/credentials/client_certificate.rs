@@ -102,18 +102,21 @@ impl ClientCertificate {
 
     /// Reads the files again if the last time is a minute ago.
     pub(super) fn reload_if_due(&self) {
-        if self.source.is_some() && lock(&self.current).read_at.elapsed() >= RELOAD_INTERVAL {
+        if lock(&self.current).read_at.elapsed() >= RELOAD_INTERVAL {
             self.reload();
         }
     }
 
-    /// Reads the files again. Keeps the last certificate if that fails, for example because only one of two
+    /// Reads the files again, if it comes from files. Keeps the last certificate if that fails, for example because only one of two
     /// files has been replaced so far.
     pub(super) fn reload(&self) {
-        let Some(source) = &self.source else { return };
-        let read = read_pair(source);
+        let is_file = |(chain, key): &&(PemSource, PemSource)| chain.is_file() || key.is_file();
+        let Some(source) = self.source.as_ref().filter(is_file) else {
+            return;
+        };
+        // Set first, so that other requests use the last certificate meanwhile.
         lock(&self.current).read_at = Instant::now();
-        match read {
+        match read_pair(source) {
             Ok(certified) => self.store(certified),
             Err(error) => {
                 tracing::debug!(%error, "client certificate not read; keeping the last one");
@@ -155,6 +158,10 @@ impl ResolvesClientCert for ClientCertificate {
 }
 
 impl PemSource {
+    fn is_file(&self) -> bool {
+        matches!(self, Self::File(_))
+    }
+
     /// Inline data has precedence over a file, as in client-go.
     fn new(
         name: &str,

@@ -52,11 +52,10 @@ impl TokenFile {
     /// Reads the file now. If that fails, the last token is kept, because some programs remove the file
     /// after the start (<https://github.com/kubernetes/kubernetes/issues/68164>).
     pub(super) fn reload(&self) {
-        let read = read_header(&self.path);
-        let mut cached = lock(&self.cached);
-        cached.read_at = Instant::now();
-        match read {
-            Ok(header) => cached.header = header,
+        // Set first, so that other requests use the last token meanwhile.
+        lock(&self.cached).read_at = Instant::now();
+        match read_header(&self.path) {
+            Ok(header) => lock(&self.cached).header = header,
             Err(error) => tracing::debug!(%error, "token file not read; keeping the last token"),
         }
     }
