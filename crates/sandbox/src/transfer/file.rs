@@ -209,7 +209,7 @@ pub(super) fn open_regular(path: &Path) -> Result<(Metadata, File)> {
 pub(super) fn upload_request(remote: FilePath, metadata: &Metadata) -> UploadRequest {
     let mut request = UploadRequest::new(remote);
     request.size = Some(metadata.len());
-    request.mode = mode_of(metadata);
+    request.mode = mode_of(metadata, 0o777);
     request.modified = metadata.modified().ok();
     request
 }
@@ -235,16 +235,16 @@ pub(super) fn set_attributes(file: &File, info: &FileInfo) -> std::io::Result<()
     }
 }
 
-/// Returns the permission bits, if this system has them.
-fn mode_of(metadata: &Metadata) -> Option<u32> {
+/// Returns the bits of the mode that are in `mask`, if this system has modes.
+pub(super) fn mode_of(metadata: &Metadata, mask: u32) -> Option<u32> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        Some(metadata.permissions().mode() & 0o777)
+        Some(metadata.permissions().mode() & mask)
     }
     #[cfg(not(unix))]
     {
-        let _ = metadata;
+        let _ = (metadata, mask);
         None
     }
 }

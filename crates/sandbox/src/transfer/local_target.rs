@@ -10,7 +10,7 @@ use sandbox_core::Writer;
 use super::local_file::LocalWriter;
 
 /// The most links from a path to a file, as in Linux.
-const MAX_LINKS: usize = 40;
+pub(super) const MAX_LINKS: usize = 40;
 /// The interval at which the other end of a FIFO is looked for.
 const FIFO_INTERVAL: Duration = Duration::from_millis(20);
 

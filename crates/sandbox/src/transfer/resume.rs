@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use super::file::{self, blocking, local_error, local_path};
 use super::limits::{TreeLimits, check_room};
 use super::local_file::{LocalReader, LocalWriter};
-use super::local_target::{LocalTarget, keep_owner, parent};
+use super::local_target::{LocalTarget, MAX_LINKS, keep_owner, parent};
 use super::partial_file::{PartialFile, is_still_at, open_partial};
 use super::progress::{Meter, Metered};
 use super::report::{Discarded, TransferReport};
@@ -171,8 +171,6 @@ pub(super) async fn download(
 
 /// Follows the links at the path of an upload, also if there is nothing yet where they lead.
 async fn follow_links(session: &Arc<dyn Session>, path: FilePath) -> Result<FilePath> {
-    /// As in Linux.
-    const MAX_LINKS: usize = 40;
     let refused = |message: &str| {
         Err(Error::transfer(
             Direction::Upload,

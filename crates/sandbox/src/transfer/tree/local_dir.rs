@@ -7,13 +7,11 @@ use std::sync::Arc;
 use cap_std::fs::{Dir, DirBuilder, OpenOptions};
 use sandbox_core::{FileInfo, FilePath};
 
+#[cfg(unix)]
+use super::FILLABLE;
 use crate::transfer::file::{LOCAL_MODE, local_path, set_attributes};
 #[cfg(unix)]
 use crate::transfer::local_target::keep_owner_ids;
-
-/// What its owner needs to fill a directory.
-#[cfg(unix)]
-const FILLABLE: u32 = 0o700;
 
 /// An incomplete file, which is removed when it is dropped before `finish`.
 pub(super) struct Temporary {

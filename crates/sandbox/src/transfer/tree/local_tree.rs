@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use sandbox_core::{Direction, FilePath, Result};
 
 use crate::transfer::failures::Failures;
-use crate::transfer::file::{local_error, local_path};
+use crate::transfer::file::{local_error, local_path, mode_of};
 use crate::transfer::report::Skipped;
 
 /// The content of a local directory. Names are relative to it, with `/`.
@@ -36,7 +36,8 @@ impl Directory {
     fn new(name: FilePath, metadata: &Metadata) -> Self {
         Self {
             name,
-            mode: mode_of(metadata),
+            // Set-group-id and sticky are part of how a directory is shared.
+            mode: mode_of(metadata, 0o3777),
             modified: metadata.modified().ok(),
         }
     }
@@ -123,19 +124,5 @@ impl Tree {
             });
         }
         Ok(())
-    }
-}
-
-/// Returns the mode of a directory. Set-group-id and sticky are part of how it is shared.
-fn mode_of(metadata: &Metadata) -> Option<u32> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        Some(metadata.permissions().mode() & 0o3777)
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = metadata;
-        None
     }
 }

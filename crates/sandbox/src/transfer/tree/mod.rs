@@ -18,6 +18,8 @@ const SMALL_AT_ONCE: usize = 256;
 const LARGE_AT_ONCE: usize = 8;
 /// Concurrent requests that create directories or links.
 const DIRECTORIES_AT_ONCE: usize = 64;
+/// The permissions that the owner of a directory needs to fill it.
+const FILLABLE: u32 = 0o700;
 
 /// Returns the path of the top directory. An empty path means the home directory.
 fn top_path(path: FilePath) -> FilePath {

@@ -8,13 +8,11 @@ use sandbox_core::{
     Error, FileInfo, FileKind, FilePath, Result, Session, TargetPolicy, TransferReason,
 };
 
-use super::DIRECTORIES_AT_ONCE;
 use super::local_tree::Directory;
 use super::refused_dirs::RefusedDirs;
+use super::{DIRECTORIES_AT_ONCE, FILLABLE};
 use crate::transfer::failures::Failures;
 
-/// What its owner needs to fill a directory.
-const FILLABLE: u32 = 0o700;
 const SET_GROUP_ID: u32 = 0o2000;
 
 /// The directories of the tree in the sandbox, by relative name.
