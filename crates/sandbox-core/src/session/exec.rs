@@ -276,6 +276,7 @@ mod tests {
             ("A\0", "x"),
             ("A", "x\0secret"),
             (protocol::JOB, "secret"),
+            (protocol::TTL_SECONDS, "secret"),
             ("SANDBOX_SSHD_HOST_KEY", "secret"),
         ] {
             let error = env.set(name, value).unwrap_err();

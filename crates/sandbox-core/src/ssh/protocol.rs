@@ -86,11 +86,12 @@ pub const JOB_FOLLOW: &str = "SANDBOX_JOB_FOLLOW";
 /// milliseconds and decimal.
 pub const OUTPUT_GRACE_MS: &str = "SANDBOX_OUTPUT_GRACE_MS";
 /// The names of all environment requests of this protocol. No command gets such a variable.
-pub const RESERVED_NAMES: [&str; 6] = [
+pub const RESERVED_NAMES: [&str; 7] = [
     JOB,
     JOB_OFFSET,
     JOB_FOLLOW,
     EXTEND_SECONDS,
+    TTL_SECONDS,
     OUTPUT_GRACE_MS,
     COMMAND_PART,
 ];

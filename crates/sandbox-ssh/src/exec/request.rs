@@ -177,6 +177,7 @@ impl StartRequest {
     ) -> Result<Vec<(&'a str, &'a str)>> {
         let is_sandbox_sshd = channel.conn().is_sandbox_sshd();
         if let (Some(grace), true) = (self.output_grace, is_sandbox_sshd) {
+            let grace = grace.min(ExecRequest::MAX_OUTPUT_GRACE);
             let milliseconds = grace.as_millis().to_string();
             let name = protocol::OUTPUT_GRACE_MS;
             let result = channel.write.set_env(false, name, milliseconds).await;

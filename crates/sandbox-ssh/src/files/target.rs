@@ -61,8 +61,8 @@ pub(super) async fn find_target(sftp: &Sftp, request: &UploadRequest) -> Result<
     }
 }
 
-/// Follows the links at a path, also if there is nothing yet where they lead. `None` if that is a
-/// device or a FIFO.
+/// Follows the link at a path, and those that it leads to, also if there is nothing yet at the end.
+/// `None` if that is a device or a FIFO.
 pub(super) async fn follow_links(sftp: &Sftp, path: &FilePath) -> Result<Option<FilePath>> {
     let fail = |error| sftp.report_failure(UPLOAD, path, error);
     // A link such as /dev/stdout may lead to something that has no path.
@@ -73,17 +73,16 @@ pub(super) async fn follow_links(sftp: &Sftp, path: &FilePath) -> Result<Option<
     }
     let mut at = path.clone();
     for _ in 0..MAX_LINKS {
+        let link = sftp.call(sftp.wire.readlink(&at)).await.map_err(fail)?;
+        let target = single_path(&at, link)?;
+        at = if target.as_bytes().starts_with(b"/") {
+            target
+        } else {
+            FilePath::from([at.split_name().0, target.as_bytes()].concat())
+        };
+        check_path(&at, UPLOAD)?;
         match sftp.call(sftp.wire.lstat(&at)).await {
-            Ok(found) if file_kind(&found) == FileKind::Symlink => {
-                let link = sftp.call(sftp.wire.readlink(&at)).await.map_err(fail)?;
-                let target = single_path(&at, link)?;
-                at = if target.as_bytes().starts_with(b"/") {
-                    target
-                } else {
-                    FilePath::from([at.split_name().0, target.as_bytes()].concat())
-                };
-                check_path(&at, UPLOAD)?;
-            }
+            Ok(found) if file_kind(&found) == FileKind::Symlink => {}
             Ok(_) | Err(SftpError::Status(_)) => return Ok(Some(at)),
             Err(error) => return Err(fail(error)),
         }

@@ -22,7 +22,8 @@ use crate::sftp::{
 
 /// Bytes in flight: a little more than one window of OpenSSH.
 const BYTES_IN_FLIGHT: usize = 9 << 18;
-/// Bytes of one request of a resumable upload: with its head, one SSH packet.
+/// Bytes of one request of a resumable upload: with its head, one SSH packet. The received part of an
+/// incomplete request is lost.
 const RESUMABLE_LEN: usize = (32 << 10) - 64;
 /// The most requests in flight, however short the server wants them.
 const MAX_IN_FLIGHT: usize = 72;
@@ -91,7 +92,11 @@ pub(crate) async fn upload(
             file.map_err(fail)?,
             &request,
             kept,
-            Source { first, from },
+            Source {
+                first,
+                from,
+                max_len,
+            },
         );
         let written = writing.await?;
         sftp.replace(&temporary.path, &request.path)
@@ -116,6 +121,8 @@ impl Uploaded {
 struct Source {
     first: Piece,
     from: Reader,
+    /// The most bytes of a piece.
+    max_len: usize,
 }
 
 /// Writes and closes the temporary file. Returns the size of the whole file.
@@ -129,13 +136,12 @@ async fn write_file(
     source: Source,
 ) -> Result<u64> {
     let fail = |error| sftp.report_failure(UPLOAD, &request.path, error);
-    let Source { first, from } = source;
+    let Source {
+        first,
+        from,
+        max_len,
+    } = source;
     let start = request.resume_at.unwrap_or(0);
-    let max_len = if request.resume_at.is_some() {
-        RESUMABLE_LEN.min(sftp.write_len)
-    } else {
-        sftp.write_len
-    };
     if start > 0 {
         // Data beyond the verified part of the partial file is discarded.
         file.truncate(start).await.map_err(fail)?;

@@ -6,10 +6,10 @@ use std::fs::File;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::LazyLock;
 
 use rustix::fs::{Mode, OFlags};
-use sandbox_core::environment_file;
+use sandbox_core::{MessageFilter, environment_file};
 
 use crate::config::ServerConfig;
 
@@ -61,7 +61,7 @@ pub(crate) fn set_variable(env: &mut Vec<(OsString, OsString)>, name: OsString, 
 /// Reads the environment of the sandbox. A missing file counts as empty. The workload can write the
 /// file, so it must not prevent commands, which would fail if they were given too much of it.
 fn read_stored(home: &Path) -> Environment {
-    static HAS_WARNED: AtomicBool = AtomicBool::new(false);
+    static WARNINGS: LazyLock<MessageFilter> = LazyLock::new(MessageFilter::default);
     // One more byte shows that there are more.
     let limit = environment_file::MAX_BYTES + 1;
     let mut text = Vec::new();
@@ -73,7 +73,7 @@ fn read_stored(home: &Path) -> Environment {
     // A warning is logged once until the file is in order again, so that the workload cannot fill
     // the log.
     let warn = |reason: &dyn std::fmt::Display| {
-        if !HAS_WARNED.swap(true, Ordering::Relaxed) {
+        if WARNINGS.admit(&reason.to_string()) {
             tracing::warn!(%reason, "{} not read completely", environment_file::PATH);
         }
     };
@@ -83,11 +83,14 @@ fn read_stored(home: &Path) -> Environment {
             if stored.is_truncated {
                 warn(&"it has more than a process can be given");
             } else {
-                HAS_WARNED.store(false, Ordering::Relaxed);
+                WARNINGS.reset();
             }
             stored
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Environment::default(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            WARNINGS.reset();
+            Environment::default()
+        }
         Err(error) => {
             warn(&error);
             Environment::default()

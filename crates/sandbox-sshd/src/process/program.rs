@@ -53,6 +53,7 @@ impl Program {
         let env = add_shell(env, &shell);
         let Some(parsed) = parsed else {
             let shell = shell?;
+            refuse_32_bit_program(config, &shell, &config.home)?;
             let argv = vec![
                 shell.clone().into(),
                 "-c".into(),
@@ -74,9 +75,7 @@ impl Program {
         let argv: Vec<OsString> = parsed.argv.into_iter().map(OsString::from_vec).collect();
         let name = argv.first().map_or(OsStr::new(""), OsString::as_os_str);
         let path = find_program(name, &env, &directory)?;
-        if !config.runs_32_bit_programs {
-            refuse_32_bit_program(&path, &directory)?;
-        }
+        refuse_32_bit_program(config, &path, &directory)?;
         Ok(Self {
             path,
             argv,
@@ -98,6 +97,7 @@ impl Program {
         let shell = find_shell(config, &env);
         let env = add_shell(env, &shell);
         let shell = shell?;
+        refuse_32_bit_program(config, &shell, &config.home)?;
         let mut name = OsString::from("-");
         name.push(shell.file_name().unwrap_or(shell.as_os_str()));
         check_directory(&config.home)?;
@@ -303,13 +303,23 @@ fn find_program(
     })
 }
 
-fn refuse_32_bit_program(path: &Path, directory: &Path) -> Result<(), StartError> {
+/// Refuses a 32-bit program, and a script whose interpreter is one, unless they run here.
+fn refuse_32_bit_program(
+    config: &ServerConfig,
+    path: &Path,
+    directory: &Path,
+) -> Result<(), StartError> {
+    if config.runs_32_bit_programs {
+        return Ok(());
+    }
     let Some(found) = find_32_bit_program(path, directory) else {
         return Ok(());
     };
-    let subject = match found == path {
-        true => path.display().to_string(),
-        false => format!("{}: its interpreter {}", path.display(), found.display()),
+    let program = FilePath::from(path);
+    let subject = if found == path {
+        program.to_string()
+    } else {
+        format!("{program}: its interpreter {}", FilePath::from(&found))
     };
     Err(StartError::not_runnable(format!(
         "{subject} is a 32-bit program, and this sandbox runs 64-bit programs only"

@@ -75,33 +75,6 @@ pub(super) fn put_string(to: &mut BytesMut, string: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Appends attributes.
-pub(super) fn put_attributes(to: &mut BytesMut, attributes: &FileAttributes) {
-    let owner = attributes.uid.zip(attributes.gid);
-    let times = attributes.atime.zip(attributes.mtime);
-    let flag = |is_set: bool, flag: u32| if is_set { flag } else { 0 };
-    to.put_u32(
-        flag(attributes.size.is_some(), SIZE)
-            | flag(owner.is_some(), OWNER)
-            | flag(attributes.permissions.is_some(), PERMISSIONS)
-            | flag(times.is_some(), TIMES),
-    );
-    if let Some(size) = attributes.size {
-        to.put_u64(size);
-    }
-    if let Some((uid, gid)) = owner {
-        to.put_u32(uid);
-        to.put_u32(gid);
-    }
-    if let Some(permissions) = attributes.permissions {
-        to.put_u32(permissions);
-    }
-    if let Some((accessed, modified)) = times {
-        to.put_u32(accessed);
-        to.put_u32(modified);
-    }
-}
-
 fn malformed() -> SftpError {
     SftpError::new(StatusCode::BadMessage, "the request is malformed")
 }
@@ -124,8 +97,7 @@ mod tests {
                 ..FileAttributes::empty()
             },
         ] {
-            let mut bytes = BytesMut::new();
-            put_attributes(&mut bytes, &attributes);
+            let bytes = russh_sftp::ser::to_bytes(&attributes).unwrap();
             let read = Fields(&bytes).read_attributes().unwrap();
             assert_eq!(format!("{read:?}"), format!("{attributes:?}"));
         }

@@ -7,7 +7,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use russh_sftp::protocol::{Attrs, FileAttributes, Packet, Status, StatusCode};
 
 use super::attributes;
-use super::fields::{put_attributes, put_string};
+use super::fields::put_string;
 use super::status::SftpError;
 
 /// Packet type of draft-ietf-secsh-filexfer-02, section 7.
@@ -89,7 +89,8 @@ fn encode_names(id: u32, files: &[NamedFile]) -> io::Result<Bytes> {
     for file in files {
         put_string(&mut reply, &file.name)?;
         put_string(&mut reply, &file.long_name)?;
-        put_attributes(&mut reply, &file.attributes);
+        let attributes = russh_sftp::ser::to_bytes(&file.attributes).map_err(io::Error::other)?;
+        reply.put_slice(&attributes);
     }
     let length = u32::try_from(reply.len() - 4).map_err(io::Error::other)?;
     reply[..4].copy_from_slice(&length.to_be_bytes());
