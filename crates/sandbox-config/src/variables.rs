@@ -114,7 +114,7 @@ variables! {
         "The default timeout of a command.",
         |s, v| set(&mut s.timeouts.command, v.duration_or_none(MILLISECOND));
     "OUTPUT_CAP", file, Some("16Mi"), BYTES,
-        "How much of each output stream of a command is kept in memory. Streamed output has no cap.",
+        "How much of each output stream of a command is kept in memory, half of it the beginning and half the end. Streamed output has no cap.",
         |s, v| set(&mut s.output_cap, v.parse());
 
     "POOL_MAX_CONNECTIONS", file, Some("4"), POOL,

@@ -23,13 +23,14 @@ use crate::ui::transfer_progress::TransferProgress;
 /// ./a:b.
 ///
 /// Modes and times are copied, also those of directories, except of a destination directory that
-/// exists. Set-uid bits are dropped, and files from a sandbox cannot be written by other users of this
-/// machine. A destination file keeps its owner where that is permitted. Symbolic links in a directory
-/// are copied as links. A destination that is a symbolic link is written through, and a device or FIFO
+/// exists. Set-uid, set-gid and sticky bits of files are dropped, and files from a sandbox cannot be
+/// written by other users of this machine. A destination file keeps its owner where that is permitted.
+/// Symbolic links in a directory are copied as links. A destination that is a symbolic link is written through, and a device or FIFO
 /// gets the bytes as they arrive; other files appear when they are complete.
 ///
 /// A file that grows meanwhile is copied as long as it was at first. Files of a directory that cannot
-/// be read, shrink or vanish are reported, the others are copied, and the exit code is 23.
+/// be read, shrink or vanish are reported, and so are directories that cannot be created because
+/// something else has their name, with what is in them. The rest is copied, and the exit code is 23.
 ///
 /// Use - for stdin or stdout. It carries the bytes of one file, not a tar archive as with docker. A
 /// file that is replaced by stdin keeps its mode.

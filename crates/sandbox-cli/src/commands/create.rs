@@ -23,8 +23,8 @@ const DELETE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Create a sandbox and print its id
 ///
-/// The sandbox exists until `sandbox rm`, or until it expires: --ttl, SANDBOX_TTL,
-/// SANDBOX_MAX_LIFETIME (24 hours).
+/// The sandbox exists until `sandbox rm`, or until it expires: --ttl, --idle-timeout, SANDBOX_TTL,
+/// SANDBOX_IDLE_TIMEOUT, SANDBOX_MAX_LIFETIME (24 hours).
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
