@@ -181,3 +181,14 @@ pub(crate) fn stdout(output: &Output) -> String {
 pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
+
+/// The directory of ssh's files for the only sandbox with this id.
+pub(crate) fn sandbox_directory(cli: &Cli, id: &str) -> std::path::PathBuf {
+    let entries = std::fs::read_dir(cli.home().join(".ssh/sandbox").join(id)).unwrap();
+    let mut directories = entries
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_dir());
+    let directory = directories.next().unwrap();
+    assert_eq!(directories.next(), None);
+    directory
+}

@@ -19,5 +19,6 @@ mod requests;
 mod restart;
 mod support;
 mod sweep;
+mod sweep_keys;
 mod unreachable;
 mod watch;

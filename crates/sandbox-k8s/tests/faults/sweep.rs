@@ -11,9 +11,9 @@ use crate::support::{
     start_watch,
 };
 
-const MINUTE: Duration = Duration::from_secs(60);
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 
-async fn sweep_reasons(server: &ApiServer, options: SweepOptions) -> Vec<String> {
+pub(crate) async fn sweep_reasons(server: &ApiServer, options: SweepOptions) -> Vec<String> {
     let report = backend(server).sweep(options).await.unwrap();
     report
         .removed
@@ -121,24 +121,6 @@ async fn what_was_not_ready_by_the_deadline_of_its_creation_is_deleted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn keys_without_a_pod_stay_for_ten_minutes() {
-    let server = server();
-    let id = create_sandbox(&backend(&server)).await.id;
-    server.remove("pods", id.as_str());
-    server.advance_clock(9 * MINUTE);
-    assert_eq!(
-        sweep_reasons(&server, SweepOptions::default()).await,
-        [""; 0]
-    );
-    server.advance_clock(2 * MINUTE);
-    assert_eq!(
-        sweep_reasons(&server, SweepOptions::default()).await,
-        ["its Secret has no Pod"]
-    );
-    assert_eq!(server.object_names(), [""; 0]);
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_forged_sandbox_stays() {
     let forgeries: [(&str, &str, serde_json::Value); 7] = [
         (
@@ -210,35 +192,6 @@ async fn a_forged_sandbox_stays() {
         .await
         .unwrap();
     assert_eq!(server.object_names(), ["pods/kube-dns"]);
-}
-
-/// Deleting the keys would make the garbage collector of the cluster delete the running Pod with them.
-#[tokio::test(start_paused = true)]
-async fn the_keys_of_a_pod_that_is_no_longer_recognised_stay() {
-    for (path, value) in [
-        ("/metadata/labels/sandbox.dev~1managed-by", json!("helm")),
-        ("/metadata/labels/sandbox.dev~1id", json!("sbx-other")),
-        (
-            "/metadata/annotations/sandbox.dev~1owner-uid",
-            json!("other"),
-        ),
-    ] {
-        let server = server();
-        let id = create_running(&server).await.id;
-        server.update("pods", id.as_str(), |pod| {
-            *pod.pointer_mut(path).unwrap() = value.clone()
-        });
-        server.advance_clock(1000 * MINUTE);
-        assert_eq!(
-            sweep_reasons(&server, SweepOptions::default()).await,
-            [""; 0]
-        );
-        assert_eq!(
-            server.object_names(),
-            object_names_of(&server, &id),
-            "{path}"
-        );
-    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -379,28 +332,4 @@ async fn a_forbidden_removal_is_retried_ever_less_often() {
     server.clear_faults();
     let deleted = server.wait_until(|server| server.object("pods", id.as_str()).is_none());
     tokio::time::timeout(6 * MINUTE, deleted).await.unwrap();
-}
-
-/// The process of a sweep may be an operator's, with a core dump or a debugger. No key gets into it.
-#[tokio::test(start_paused = true)]
-async fn a_sweep_reads_no_content_of_secrets() {
-    let server = server();
-    let ids = [
-        create_running(&server).await.id,
-        create_running(&server).await.id,
-    ];
-    server.end_pod(ids[0].as_str(), 0, "Completed");
-    server.remove("pods", ids[1].as_str());
-    server.advance_clock(11 * MINUTE);
-    server.clear_requests();
-    let removed = sweep_reasons(&server, SweepOptions::default()).await;
-    assert_eq!(removed, ["it has ended", "its Secret has no Pod"]);
-    let requests = server.requests();
-    let reads = requests
-        .iter()
-        .filter(|request| request.resource == "secrets" && !request.is_write());
-    assert!(reads.clone().count() > 0);
-    for request in reads {
-        assert!(request.metadata_only, "{request}");
-    }
 }
