@@ -101,6 +101,7 @@ impl SandboxBackend for InProcess {
             },
             limits: Vec::new(),
             end: None,
+            pool: None,
         };
         let running = Running {
             info: info.clone(),

@@ -78,6 +78,7 @@ mod tests {
             },
             limits: Vec::new(),
             end: None,
+            pool: None,
         };
         let mut backend = MockSandboxBackend::new();
         backend.expect_get().return_once(move |_, _| Ok(info));

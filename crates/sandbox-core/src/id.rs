@@ -1,4 +1,4 @@
-//! Identifiers: of a sandbox, of one instance of it, of a job inside it.
+//! Identifiers: of a sandbox, of one instance of it, of a shared pool, of a job inside a sandbox.
 
 use std::fmt;
 use std::str::FromStr;
@@ -91,6 +91,19 @@ impl Uid {
     }
 }
 
+/// The name of a pool that several processes share: a DNS label of at most 40 bytes that begins with a
+/// letter, such as `python-ci`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PoolName(String);
+
+impl PoolName {
+    /// Returns the name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// The id of a background job inside a sandbox, such as `job-4tq8xw`: lower-case letters, digits
 /// and dashes, at most 40 bytes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -135,6 +148,7 @@ macro_rules! impl_text {
 impl_text!(SandboxId);
 impl_text!(Uid);
 impl_text!(JobId);
+impl_text!(PoolName);
 
 macro_rules! impl_parse {
     ($name:ident, $argument:literal) => {
@@ -160,6 +174,7 @@ macro_rules! impl_parse {
 }
 impl_parse!(SandboxId, "sandbox id");
 impl_parse!(JobId, "job id");
+impl_parse!(PoolName, "pool name");
 
 fn check_label(text: &str) -> Result<(), &'static str> {
     if text.is_empty() || text.len() > SandboxId::MAX_LEN {

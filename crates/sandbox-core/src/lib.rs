@@ -7,6 +7,7 @@
 //! | trait | purpose | implemented by |
 //! |---|---|---|
 //! | [`SandboxBackend`] | the control plane: creates and deletes sandboxes | `sandbox-local`, `sandbox-k8s` |
+//! | [`SharedPools`] | waiting sandboxes that several processes share | `sandbox-k8s` |
 //! | [`Connector`] | opens a byte stream to an [`Endpoint`] | the backends |
 //! | [`SessionSource`] | hands out sessions | `sandbox-ssh` |
 //! | [`Session`], with [`FileSystem`] | the data plane: commands, files, streams, jobs | `sandbox-ssh` |
@@ -30,10 +31,11 @@ mod ssh;
 mod timestamp;
 
 pub use backend::{
-    AppliedLimit, Assignment, BackendOptions, Capabilities, Check, DeleteOptions, Diagnosis,
-    EndCause, EventStream, Freshness, Isolation, Lifetime, LimitScope, LimitSupport, ListFilter,
-    LogOptions, LogStream, RESERVED_LABEL_DOMAIN, Resources, SandboxBackend, SandboxEnd,
-    SandboxEvent, SandboxEventKind, SandboxInfo, SandboxSpec, SandboxState, SweepFailure,
+    AppliedLimit, Assignment, BackendOptions, Capabilities, Check, Claimed, DeleteOptions,
+    Diagnosis, EndCause, EventStream, Freshness, Isolation, Lifetime, LimitScope, LimitSupport,
+    ListFilter, LogOptions, LogStream, PoolClaim, PoolKey, PoolLead, PoolLeader, PoolMember,
+    PoolMemberState, RESERVED_LABEL_DOMAIN, Resources, SandboxBackend, SandboxEnd, SandboxEvent,
+    SandboxEventKind, SandboxInfo, SandboxSpec, SandboxState, SharedPools, SweepFailure,
     SweepOptions, SweepReport, SweptSandbox, Verdict,
 };
 pub use connect::{ByteStream, Connector, HostKeyProbe};
@@ -45,14 +47,14 @@ pub use error::{
 };
 pub use escaped::{Escaped, is_misleading};
 pub use file_path::FilePath;
-pub use id::{JobId, SandboxId, Uid};
+pub use id::{JobId, PoolName, SandboxId, Uid};
 pub use message_filter::MessageFilter;
 pub use nearest::nearest;
 pub use quantity::{ByteSize, Cpu};
 pub use session::{
-    AttachOptions, ControlMessage, DownloadRequest, Env, ExecEvent, ExecRequest, ExitStatus,
-    FileInfo, FileKind, FileSystem, ListBudget, Notice, Output, OutputCollector, Process,
-    ProcessControl, ProcessDriver, ProcessStdin, Program, Pty, PtySize, Reader, Session,
+    AttachOptions, ClaimRequest, ControlMessage, DownloadRequest, Env, ExecEvent, ExecRequest,
+    ExitStatus, FileInfo, FileKind, FileSystem, ListBudget, Notice, Output, OutputCollector,
+    Process, ProcessControl, ProcessDriver, ProcessStdin, Program, Pty, PtySize, Reader, Session,
     SessionSource, Signal, TargetPolicy, UploadRequest, Writer, partial_name,
 };
 pub use ssh::{
@@ -62,7 +64,7 @@ pub use timestamp::rfc3339;
 
 #[cfg(feature = "mock")]
 pub use {
-    backend::MockSandboxBackend,
+    backend::{MockPoolLead, MockSandboxBackend, MockSharedPools},
     connect::{MockConnector, MockHostKeyProbe},
     session::{MockSession, MockSessionSource},
 };

@@ -52,6 +52,7 @@ impl SingleSandboxBackend {
             },
             limits: vec![],
             end: None,
+            pool: None,
         }
     }
 }

@@ -108,6 +108,10 @@ pub use pool::Pool;
 pub use pool::builder::{OnEmpty, PoolBuilder};
 pub use pool::status::{PoolProblem, PoolStatus};
 pub use pool::take::Take;
+pub use sandbox_core::{
+    ClaimRequest, Claimed, PoolClaim, PoolKey, PoolLead, PoolLeader, PoolMember, PoolMemberState,
+    PoolName, SharedPools,
+};
 
 // Commands and jobs.
 pub use handle::command::Command;

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use super::SandboxEnd;
+use super::{PoolMember, SandboxEnd};
 use crate::{Resources, SandboxId, Uid, timestamp};
 
 /// The description of a sandbox. It contains no secrets, so it can be shown, logged and stored.
@@ -44,6 +44,9 @@ pub struct SandboxInfo {
     /// Why it has ended, if it has ended and the backend knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<SandboxEnd>,
+    /// The shared pool that it was created for, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<PoolMember>,
 }
 
 /// The state of a sandbox. There is no `Ready`: whether SSH works is known only after connecting.

@@ -5,12 +5,15 @@ mod end;
 mod event;
 mod info;
 mod options;
+mod pool_member;
 mod preflight;
+mod shared_pools;
 mod spec;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -27,7 +30,11 @@ pub use info::{
     AppliedLimit, Capabilities, Isolation, LimitScope, LimitSupport, SandboxInfo, SandboxState,
 };
 pub use options::BackendOptions;
+pub use pool_member::{PoolKey, PoolMember, PoolMemberState};
 pub use preflight::{Check, Verdict};
+pub use shared_pools::{Claimed, PoolClaim, PoolLead, PoolLeader, SharedPools};
+#[cfg(feature = "mock")]
+pub use shared_pools::{MockPoolLead, MockSharedPools};
 pub use spec::{Lifetime, RESERVED_LABEL_DOMAIN, Resources, SandboxSpec};
 
 /// Creates, describes and deletes sandboxes.
@@ -159,6 +166,11 @@ pub trait SandboxBackend: Debug + Send + Sync + 'static {
     async fn preflight(&self, spec: SandboxSpec) -> Vec<Check> {
         drop(spec);
         Vec::new()
+    }
+
+    /// Returns the pools that several processes share. The default returns `None`: this backend has none.
+    fn shared_pools(&self) -> Option<Arc<dyn SharedPools>> {
+        None
     }
 }
 

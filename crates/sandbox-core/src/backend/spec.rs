@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BackendOptions, ByteSize, Cpu, Error, Result, SandboxId};
+use crate::{BackendOptions, ByteSize, Cpu, Error, PoolName, Result, SandboxId};
 
 /// The specification of a sandbox. It contains nothing specific to the user, no environment and no
 /// secrets: those are sent over SSH once the sandbox is reachable, so that a sandbox from a pool
@@ -39,6 +39,9 @@ pub struct SandboxSpec {
     pub lifetime: Lifetime,
     /// Options that only one kind of backend has. Others refuse them.
     pub backend_options: BackendOptions,
+    /// The shared pool to create it for. It then fills, and can be claimed once it is
+    /// [offered](crate::SharedPools::offer). A backend without shared pools refuses it.
+    pub pool: Option<PoolName>,
 }
 
 /// Labels under this domain are reserved for the SDK.

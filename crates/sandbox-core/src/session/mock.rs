@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 
 use super::{
-    AttachOptions, DownloadRequest, ExecRequest, FileInfo, FileSystem, Output, Process, Reader,
-    Session, UploadRequest, Writer,
+    AttachOptions, ClaimRequest, DownloadRequest, ExecRequest, FileInfo, FileSystem, Output,
+    Process, Reader, Session, UploadRequest, Writer,
 };
 use crate::protocol::JobRecord;
 use crate::{ByteStream, FilePath, JobId, Result};
@@ -51,5 +51,6 @@ mockall::mock! {
         async fn jobs(&self) -> Result<Vec<JobRecord>>;
         async fn extend(&self, ttl: Duration) -> Result<Duration>;
         async fn start_ttl(&self, ttl: Duration) -> Result<Duration>;
+        async fn claim(&self, request: ClaimRequest) -> Result<bool>;
     }
 }

@@ -1,6 +1,7 @@
 //! The data plane: operations inside a sandbox.
 
 mod capped;
+mod claim;
 mod control;
 mod exec;
 mod file;
@@ -23,6 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::protocol::JobRecord;
 use crate::{Access, ByteStream, Deadline, Error, JobId, Result, Uid};
 
+pub use claim::ClaimRequest;
 pub use control::{ControlMessage, ProcessControl};
 pub use exec::{Env, ExecRequest, Program, Pty, PtySize};
 pub use file::{DownloadRequest, FileInfo, FileKind, TargetPolicy, UploadRequest, partial_name};
@@ -165,6 +167,24 @@ pub trait Session: FileSystem {
             "starting a ttl",
             "this session",
             "create the sandbox with the ttl",
+        ))
+    }
+
+    /// Takes over a sandbox that was created for a shared pool: its server accepts only the new key from
+    /// now on, and ends every connection but the one that sent this request. The server does this once:
+    /// returns `false` if another client was faster. Whether a cancelled request was carried out is unknown, so
+    /// the caller then deletes the sandbox.
+    ///
+    /// # Errors
+    ///
+    /// As [`start_job`](Self::start_job), and [`Unsupported`](crate::Error::Unsupported) if the sandbox was
+    /// not created for a pool; the default always returns it.
+    async fn claim(&self, request: ClaimRequest) -> Result<bool> {
+        drop(request);
+        Err(Error::unsupported(
+            "claiming a sandbox",
+            "this session",
+            "create a sandbox without a pool",
         ))
     }
 }

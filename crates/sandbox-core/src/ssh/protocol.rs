@@ -26,6 +26,9 @@ pub const CLIENT_ID: &str = "SSH-2.0-sandbox_ssh_";
 /// The prefix of sandbox-sshd's own variables. Commands never get such variables.
 pub const RESERVED_PREFIX: &str = "SANDBOX_SSHD_";
 
+/// The variable that makes a server claimable, once, and names its pool: `NAME/KEY`.
+pub const POOL_VARIABLE: &str = "SANDBOX_SSHD_POOL";
+
 /// The version of this protocol, which is that of the crates.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 

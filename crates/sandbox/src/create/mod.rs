@@ -110,6 +110,15 @@ async fn create(builder: SandboxBuilder) -> Result<Created> {
         // existed.
         spec.backend_options.require_only(parts.backend.name())?;
     }
+    if let Some(pool) = &spec.pool
+        && parts.backend.shared_pools().is_none()
+    {
+        return Err(Error::unsupported(
+            format!("the shared pool {pool}"),
+            format!("the backend {}", parts.backend.name()),
+            "use the Kubernetes backend (SANDBOX_BACKEND=k8s), or a pool in this process (Client::pool)",
+        ));
+    }
     if spec.id.is_none() {
         spec.id = Some(SandboxId::generate()?);
     }

@@ -35,6 +35,7 @@ pub(crate) fn info(id: &SandboxId) -> SandboxInfo {
         },
         limits: vec![],
         end: None,
+        pool: None,
     }
 }
 

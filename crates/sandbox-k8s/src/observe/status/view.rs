@@ -179,6 +179,7 @@ impl PodView {
                 .iter()
                 .map(|(name, value)| applied_limit(name, value))
                 .collect(),
+            pool: None,
             end: (self.state == SandboxState::Ended).then(|| self.end(self.problem.as_ref())),
         }
     }

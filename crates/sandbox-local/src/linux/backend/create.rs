@@ -38,6 +38,14 @@ pub(super) async fn create(
             "remove the image, or use the Kubernetes backend (SANDBOX_BACKEND=k8s)",
         ));
     }
+    if let Some(pool) = &spec.pool {
+        return Err(Error::unsupported_because(
+            format!("the shared pool {pool}"),
+            "the local backend",
+            "only one process uses its sandboxes",
+            "start a pool in this process (Client::pool), or use the Kubernetes backend (SANDBOX_BACKEND=k8s)",
+        ));
+    }
     if spec.backend_options.require_only(BACKEND)?.is_some() {
         return Err(Error::unsupported_because(
             "backend options",

@@ -123,6 +123,7 @@ fn pending_info(plan: &Plan, dir: &SandboxDir) -> SandboxInfo {
         },
         limits: Vec::new(),
         end: None,
+        pool: None,
     }
 }
 

@@ -179,6 +179,14 @@ async fn unsupported_options_are_refused() -> Result {
         matches!(error, Error::Unsupported { .. }) && error.to_string().contains("Kubernetes"),
         "{error}"
     );
+    let mut spec = detached_spec();
+    spec.pool = Some("ci".parse()?);
+    let error = world.create_error(spec).await?;
+    assert!(
+        matches!(error, Error::Unsupported { .. })
+            && error.to_string().contains("the shared pool ci"),
+        "{error}"
+    );
     for (backend, expected) in [("k8s", "SANDBOX_BACKEND=k8s"), ("local", "backend options")] {
         let mut spec = detached_spec();
         spec.backend_options.set(backend, "anything");
