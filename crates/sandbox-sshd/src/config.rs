@@ -34,6 +34,7 @@ pub struct ServerConfig {
     pub(crate) first_login_timeout: Option<Duration>,
     pub(crate) ttl: Option<Duration>,
     pub(crate) max_lifetime: Option<Duration>,
+    pub(crate) is_claimable: bool,
     pub(crate) reap_orphans: bool,
     pub(crate) job_log_limit: u64,
     pub(crate) login_grace: Duration,
@@ -67,6 +68,7 @@ impl ServerConfig {
             first_login_timeout: None,
             ttl: None,
             max_lifetime: None,
+            is_claimable: false,
             reap_orphans: false,
             job_log_limit: 64 << 20,
             login_grace: Duration::from_secs(30),
@@ -138,6 +140,15 @@ impl ServerConfig {
     #[must_use]
     pub fn with_max_lifetime(mut self, lifetime: impl Into<Option<Duration>>) -> Self {
         self.max_lifetime = lifetime.into();
+        self
+    }
+
+    /// Lets one client claim the sandbox, once: from then on only the key that it sends logs in, every
+    /// other connection is closed, and attach timeout, `ttl` and `max_lifetime` are those of the claim
+    /// ([`CLAIM_SUBSYSTEM`](sandbox_core::protocol::CLAIM_SUBSYSTEM)).
+    #[must_use]
+    pub fn with_claimable(mut self, claimable: bool) -> Self {
+        self.is_claimable = claimable;
         self
     }
 

@@ -13,10 +13,8 @@ use crate::lock::lock;
 /// Counts the activities that keep a sandbox alive, and computes when it ends.
 pub(crate) struct Lifetime {
     idle_timeout: Option<Duration>,
-    attach_timeout: Option<Duration>,
     /// The time by which the first client has to log in.
     first_login_end: Option<Instant>,
-    hard_end: Option<Instant>,
     state: Mutex<State>,
     changed: Notify,
 }
@@ -28,7 +26,20 @@ struct State {
     last_client: Instant,
     /// Whether a client has ever logged in.
     was_used: bool,
+    attach_timeout: Option<Duration>,
     soft_end: Option<Instant>,
+    hard_end: Option<Instant>,
+}
+
+/// The limits that a claim sets anew.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct ClaimedLimits {
+    /// `None` means detached.
+    pub(crate) attach_timeout: Option<Duration>,
+    /// From the claim. `None` leaves the soft end.
+    pub(crate) ttl: Option<Duration>,
+    /// From the claim. An earlier hard end stays.
+    pub(crate) max_lifetime: Option<Duration>,
 }
 
 /// A kind of activity.
@@ -64,15 +75,15 @@ impl Lifetime {
         let hard_end = config.max_lifetime.map(|life| now + life);
         Arc::new(Self {
             idle_timeout: config.idle_timeout,
-            attach_timeout: config.attach_timeout,
             first_login_end: config.first_login_timeout.map(|timeout| now + timeout),
-            hard_end,
             state: Mutex::new(State {
                 counts: [0; 4],
                 last_activity: now,
                 last_client: now,
                 was_used: false,
+                attach_timeout: config.attach_timeout,
                 soft_end: config.ttl.map(|ttl| now + ttl),
+                hard_end,
             }),
             changed: Notify::new(),
         })
@@ -112,7 +123,7 @@ impl Lifetime {
             // A time that cannot be represented means no soft end.
             state.soft_end = now.checked_add(time).map(|wanted| wanted.max(soft));
         }
-        let end = self.first_end(&state);
+        let end = state.first_end();
         drop(state);
         self.changed.notify_waiters();
         end.map_or(time, |end| end.saturating_duration_since(now))
@@ -125,17 +136,28 @@ impl Lifetime {
         let mut state = self.state();
         // A time that cannot be represented means no soft end.
         state.soft_end = now.checked_add(ttl);
-        let end = self.first_end(&state);
+        let end = state.first_end();
         drop(state);
         self.changed.notify_waiters();
         end.map_or(ttl, |end| end.saturating_duration_since(now))
     }
 
-    fn first_end(&self, state: &State) -> Option<Instant> {
-        match (state.soft_end, self.hard_end) {
-            (Some(soft), Some(hard)) => Some(soft.min(hard)),
-            (soft, hard) => soft.or(hard),
+    /// Sets the limits of a claim. Returns how long the sandbox lives from now on, if it ends at a
+    /// fixed time.
+    pub(crate) fn start_anew(&self, limits: ClaimedLimits) -> Option<Duration> {
+        let now = Instant::now();
+        let mut state = self.state();
+        state.attach_timeout = limits.attach_timeout;
+        // A time that cannot be represented means no end.
+        let after = |time: Duration| now.checked_add(time);
+        if let Some(ttl) = limits.ttl {
+            state.soft_end = after(ttl);
         }
+        state.hard_end = earlier(state.hard_end, limits.max_lifetime.and_then(after));
+        let end = state.first_end();
+        drop(state);
+        self.changed.notify_waiters();
+        end.map(|end| end.saturating_duration_since(now))
     }
 
     /// Waits until the sandbox should end.
@@ -163,13 +185,13 @@ impl Lifetime {
         let idle = self.idle_timeout.filter(|_| {
             state.counts[Activity::Channel as usize] + state.counts[Activity::Job as usize] == 0
         });
-        let not_attached = self
+        let not_attached = state
             .attach_timeout
             .filter(|_| state.counts[Activity::Client as usize] == 0);
         let never_used = self.first_login_end.filter(|_| !state.was_used);
         [
             state.soft_end.map(|at| (at, EndReason::Expired)),
-            self.hard_end.map(|at| (at, EndReason::Expired)),
+            state.hard_end.map(|at| (at, EndReason::Expired)),
             never_used.map(|at| (at, EndReason::NeverUsed)),
             not_attached.map(|timeout| (state.last_client + timeout, EndReason::NotAttached)),
             idle.map(|timeout| (state.last_activity + timeout, EndReason::Idle)),
@@ -181,6 +203,20 @@ impl Lifetime {
 
     fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
+    }
+}
+
+impl State {
+    /// The first of the ends at a fixed time.
+    fn first_end(&self) -> Option<Instant> {
+        earlier(self.soft_end, self.hard_end)
+    }
+}
+
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }
 
@@ -211,132 +247,4 @@ impl Drop for ActivityGuard {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use sandbox_core::KeyPair;
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    fn config() -> ServerConfig {
-        ServerConfig::new(KeyPair::generate().unwrap().private, Vec::new(), "/")
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn nothing_ends_a_sandbox_without_limits() {
-        let life = Lifetime::new(&config());
-        assert!(
-            tokio::time::timeout(SECOND * 1_000_000, life.wait_for_end())
-                .await
-                .is_err()
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_channel_or_a_job_is_not_idle() {
-        for kind in [Activity::Channel, Activity::Job] {
-            let life = Lifetime::new(&config().with_idle_timeout(SECOND));
-            let using = life.begin(kind);
-            assert!(
-                tokio::time::timeout(SECOND * 10, life.wait_for_end())
-                    .await
-                    .is_err()
-            );
-            drop(using);
-            let start = Instant::now();
-            assert_eq!(life.wait_for_end().await, EndReason::Idle);
-            assert_eq!(start.elapsed().as_secs(), 1);
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn clients_that_reconnect_and_request_nothing_are_idle() {
-        let life = Lifetime::new(&config().with_idle_timeout(SECOND * 10));
-        let start = Instant::now();
-        let reconnecting = async {
-            loop {
-                let client = life.begin(Activity::Client);
-                tokio::time::sleep(SECOND * 3).await;
-                drop(client);
-            }
-        };
-        tokio::select! {
-            end = life.wait_for_end() => assert_eq!(end, EndReason::Idle),
-            () = reconnecting => {}
-        }
-        assert_eq!(start.elapsed().as_secs(), 10);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_ready_channel_is_idle() {
-        let life = Lifetime::new(&config().with_idle_timeout(SECOND * 10));
-        let mut ready = life.begin(Activity::ReadyChannel);
-        let start = Instant::now();
-        assert_eq!(life.wait_for_end().await, EndReason::Idle);
-        assert_eq!(start.elapsed().as_secs(), 10);
-        ready.change_to(Activity::Channel);
-        assert!(
-            tokio::time::timeout(SECOND * 20, life.wait_for_end())
-                .await
-                .is_err()
-        );
-        ready.change_to(Activity::ReadyChannel);
-        tokio::time::sleep(SECOND * 9).await;
-        drop(ready);
-        assert_eq!(life.wait_for_end().await, EndReason::Idle);
-        assert_eq!(
-            start.elapsed().as_secs(),
-            40,
-            "the end of a ready channel does not defer it either"
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_sandbox_without_a_client_ends_although_a_job_runs() {
-        let life = Lifetime::new(&config().with_attach_timeout(SECOND));
-        let client = life.begin(Activity::Client);
-        assert!(
-            tokio::time::timeout(SECOND * 10, life.wait_for_end())
-                .await
-                .is_err()
-        );
-        drop(client);
-        let _job = life.begin(Activity::Job);
-        assert_eq!(life.wait_for_end().await, EndReason::NotAttached);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_sandbox_that_no_client_has_ever_used_ends() {
-        let life = Lifetime::new(&config().with_first_login_timeout(SECOND * 5));
-        let start = Instant::now();
-        assert_eq!(life.wait_for_end().await, EndReason::NeverUsed);
-        assert_eq!(start.elapsed().as_secs(), 5);
-
-        let life = Lifetime::new(&config().with_first_login_timeout(SECOND * 5));
-        drop(life.begin(Activity::Client));
-        assert!(
-            tokio::time::timeout(SECOND * 60, life.wait_for_end())
-                .await
-                .is_err(),
-            "one login is enough"
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_extended_ttl_ends_at_the_hard_end() {
-        let life = Lifetime::new(
-            &config()
-                .with_ttl(SECOND * 10)
-                .with_max_lifetime(SECOND * 60),
-        );
-        assert_eq!(life.extend(SECOND * 5), SECOND * 10, "never shorter");
-        assert_eq!(life.extend(SECOND * 30), SECOND * 30);
-        assert_eq!(
-            life.extend(Duration::MAX),
-            SECOND * 60,
-            "never past the hard end"
-        );
-        let start = Instant::now();
-        assert_eq!(life.wait_for_end().await, EndReason::Expired);
-        assert_eq!(start.elapsed().as_secs(), 60);
-    }
-}
+mod tests;

@@ -12,6 +12,7 @@
 //! | run a command | `env` [`OUTPUT_GRACE_MS`], then `exec` | the output and the end of the command; [`NOTICE_DATA`] for what they lack |
 //! | extend the `ttl` | `env` [`EXTEND_SECONDS`], then `subsystem` [`LIFETIME_SUBSYSTEM`] | exit-status 0 and the seconds left, as decimal text |
 //! | start a `ttl` | `env` [`TTL_SECONDS`], then `subsystem` [`LIFETIME_SUBSYSTEM`] | as above |
+//! | claim a sandbox of a pool | `env` [`CLAIM_KEY`], and [`CLAIM_ATTACH_SECONDS`], [`CLAIM_MAX_SECONDS`], [`TTL_SECONDS`] where they are wanted, then `subsystem` [`CLAIM_SUBSYSTEM`] | exit-status 0; else the code and the message of a [`ClaimRefusal`] |
 
 use serde::{Deserialize, Serialize};
 
@@ -89,7 +90,7 @@ pub const JOB_FOLLOW: &str = "SANDBOX_JOB_FOLLOW";
 /// milliseconds and decimal.
 pub const OUTPUT_GRACE_MS: &str = "SANDBOX_OUTPUT_GRACE_MS";
 /// The names of all environment requests of this protocol. No command gets such a variable.
-pub const RESERVED_NAMES: [&str; 7] = [
+pub const RESERVED_NAMES: [&str; 10] = [
     JOB,
     JOB_OFFSET,
     JOB_FOLLOW,
@@ -97,6 +98,9 @@ pub const RESERVED_NAMES: [&str; 7] = [
     TTL_SECONDS,
     OUTPUT_GRACE_MS,
     COMMAND_PART,
+    CLAIM_KEY,
+    CLAIM_ATTACH_SECONDS,
+    CLAIM_MAX_SECONDS,
 ];
 /// The type of the extended data that carries a [`Notice`](crate::Notice) as JSON, one a message.
 /// RFC 4254 §5.2 leaves types from 0xFE000000 to private use. The server sends it only to a client
@@ -113,6 +117,75 @@ pub const EXTEND_SECONDS: &str = "SANDBOX_EXTEND_SECONDS";
 pub const TTL_SECONDS: &str = "SANDBOX_TTL_SECONDS";
 /// Subsystem that extends the sandbox's `ttl`, or starts one.
 pub const LIFETIME_SUBSYSTEM: &str = "sandbox-lifetime";
+
+/// The variable of sandbox-sshd that makes it claimable: the name and the key of its pool. Unlike an
+/// option, a server that does not know it ignores it, and then refuses to be claimed.
+pub const POOL_VARIABLE: &str = "SANDBOX_SSHD_POOL";
+/// Subsystem that claims the sandbox: from then on only [`CLAIM_KEY`] logs in, and every connection but
+/// the one of the request is closed. It is served once, and only by a server with [`POOL_VARIABLE`].
+/// [`TTL_SECONDS`] starts a `ttl`; without it, that stays as it is.
+pub const CLAIM_SUBSYSTEM: &str = "sandbox-claim";
+/// Environment request: the public key of the claimer, in OpenSSH's one-line form without options.
+pub const CLAIM_KEY: &str = "SANDBOX_CLAIM_KEY";
+/// Environment request: the attach timeout from the claim on, in seconds and decimal. Without it, the
+/// sandbox is detached.
+pub const CLAIM_ATTACH_SECONDS: &str = "SANDBOX_CLAIM_ATTACH_SECONDS";
+/// Environment request: end the sandbox at the latest this many seconds after the claim, in decimal.
+/// An earlier end stays.
+pub const CLAIM_MAX_SECONDS: &str = "SANDBOX_CLAIM_MAX_SECONDS";
+/// The most bytes of a public key: more than RSA with 16,384 bits needs.
+pub const MAX_CLAIM_KEY: usize = 8 << 10;
+
+/// Why sandbox-sshd refuses to be claimed. It has changed nothing then.
+///
+/// | exit code | reason |
+/// |---|---|
+/// | 90 | [`NotClaimable`](Self::NotClaimable) |
+/// | 91 | [`AlreadyClaimed`](Self::AlreadyClaimed) |
+/// | 92 | [`Malformed`](Self::Malformed) |
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ClaimRefusal {
+    /// It was not created for a pool that processes share.
+    NotClaimable,
+    /// Another client has claimed it, or this one has.
+    AlreadyClaimed,
+    /// The key or a time is missing or malformed.
+    Malformed,
+}
+
+impl ClaimRefusal {
+    /// Returns the exit code.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::NotClaimable => 90,
+            Self::AlreadyClaimed => 91,
+            Self::Malformed => 92,
+        }
+    }
+
+    /// Returns the message: one line without a line feed.
+    pub fn message(self) -> &'static str {
+        match self {
+            Self::NotClaimable => {
+                "the sandbox cannot be claimed: it was not created for a pool; connect to it, or create another"
+            }
+            Self::AlreadyClaimed => {
+                "the sandbox cannot be claimed: it was claimed before; take another"
+            }
+            Self::Malformed => {
+                "the sandbox cannot be claimed: the request is malformed; give one OpenSSH public key without options, and times in whole seconds"
+            }
+        }
+    }
+
+    /// Returns the refusal with this exit code; `None` for any other.
+    pub fn from_exit(code: u32) -> Option<Self> {
+        [Self::NotClaimable, Self::AlreadyClaimed, Self::Malformed]
+            .into_iter()
+            .find(|refusal| u32::from(refusal.exit_code()) == code)
+    }
+}
 
 /// Why sandbox-sshd has ended. It reports this by its exit code, which nothing in the sandbox can
 /// forge, and by its termination message, where it runs in a container that has one.
@@ -266,6 +339,21 @@ mod tests {
             assert_eq!(EndReason::from_exit(code, message), None, "{code}");
         }
         assert!(!EndReason::is_message("sandbox-sshd: no host key"));
+    }
+
+    #[test]
+    fn an_exit_code_tells_why_a_claim_is_refused() {
+        for refusal in [
+            ClaimRefusal::NotClaimable,
+            ClaimRefusal::AlreadyClaimed,
+            ClaimRefusal::Malformed,
+        ] {
+            let code = u32::from(refusal.exit_code());
+            assert_eq!(ClaimRefusal::from_exit(code), Some(refusal));
+        }
+        for code in [0, 1, 89, 93, 90 + 256] {
+            assert_eq!(ClaimRefusal::from_exit(code), None, "{code}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use russh::{Channel, ChannelId, ChannelOpenFailure, Pty};
 use sandbox_core::protocol;
 use tokio::sync::mpsc;
 
+use super::owner::OpenConnection;
 use super::request::{ForwardTarget, Request, UnstartedChannel};
 use super::ssh_config;
 use super::state::ServerState;
@@ -31,6 +32,7 @@ const SCARCE_WINDOW_PAUSE: Duration = Duration::from_millis(20);
 pub(crate) struct Channels {
     server: Arc<ServerState>,
     gate: Arc<ReadGate>,
+    connection: Arc<OpenConnection>,
     entries: HashMap<ChannelId, Entry>,
 }
 
@@ -44,16 +46,27 @@ struct Entry {
 }
 
 impl Channels {
-    pub(crate) fn new(server: Arc<ServerState>, gate: Arc<ReadGate>) -> Self {
+    pub(crate) fn new(
+        server: Arc<ServerState>,
+        gate: Arc<ReadGate>,
+        connection: Arc<OpenConnection>,
+    ) -> Self {
         Self {
             server,
             gate,
+            connection,
             entries: HashMap::new(),
         }
     }
 
     /// Adds a channel, unless the connection has too many.
+    ///
+    /// A closed connection gets none, although messages that arrived before may still be read: after a
+    /// claim, nothing of a former owner starts any more.
     pub(crate) fn add(&mut self, channel: Channel<Msg>, session: &Session) -> Option<ChannelId> {
+        if self.connection.is_closed() {
+            return None;
+        }
         self.server.lifetime.touch();
         // russh does not report the close of a channel that this side closed first.
         self.entries.retain(|_, entry| !entry.control.is_closed());
@@ -93,6 +106,9 @@ impl Channels {
     /// Starts a task for a request. Returns `false` if the channel is already in use, or if the
     /// request cannot be served.
     pub(crate) fn start(&mut self, id: ChannelId, request: Request) -> bool {
+        if self.connection.is_closed() {
+            return false;
+        }
         self.server.lifetime.touch();
         let unstarted = self.entries.get_mut(&id).and_then(|entry| {
             entry

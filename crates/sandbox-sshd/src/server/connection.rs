@@ -22,12 +22,14 @@ where
     let gate = Arc::new(ReadGate::default());
     let authenticated = Arc::new(AtomicBool::new(false));
     let pending = server.pending_logins.add(kill.clone());
+    let connection = server.owner.add_connection(kill.clone());
     let transport = Transport::new(stream, Arc::clone(&gate), kill.clone());
     let handler = ConnectionHandler::new(
         Arc::clone(&server),
         gate,
         Arc::clone(&authenticated),
         pending,
+        connection,
     );
     let session = async {
         // Until russh has started its task, a blocked write of the greeting does not see the kill

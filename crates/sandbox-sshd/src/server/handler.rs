@@ -16,6 +16,7 @@ use sandbox_core::protocol;
 
 use super::channels::Channels;
 use super::logins::PendingLogin;
+use super::owner::OpenConnection;
 use super::request::{ForwardTarget, Request};
 use super::state::ServerState;
 use crate::channel::gate::ReadGate;
@@ -28,6 +29,7 @@ use crate::process::pty::terminal_size;
 pub(crate) struct ConnectionHandler {
     server: Arc<ServerState>,
     channels: Channels,
+    connection: Arc<OpenConnection>,
     authenticated: Arc<AtomicBool>,
     /// Dropped when the client has authenticated.
     pending: Option<PendingLogin>,
@@ -41,9 +43,11 @@ impl ConnectionHandler {
         gate: Arc<ReadGate>,
         authenticated: Arc<AtomicBool>,
         pending: PendingLogin,
+        connection: Arc<OpenConnection>,
     ) -> Self {
         Self {
-            channels: Channels::new(Arc::clone(&server), gate),
+            channels: Channels::new(Arc::clone(&server), gate, Arc::clone(&connection)),
+            connection,
             server,
             authenticated,
             pending: Some(pending),
@@ -191,6 +195,7 @@ impl Handler for ConnectionHandler {
             protocol::JOB_SUBSYSTEM => Request::AttachJob,
             protocol::JOBS_SUBSYSTEM => Request::ListJobs,
             protocol::LIFETIME_SUBSYSTEM => Request::SetLifetime,
+            protocol::CLAIM_SUBSYSTEM => Request::Claim(Arc::clone(&self.connection)),
             _ => return session.channel_failure(id),
         };
         let started = self.channels.start(id, request);

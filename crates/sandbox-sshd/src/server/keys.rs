@@ -33,6 +33,10 @@ impl AuthorizedKeys {
         }
     }
 
+    pub(crate) fn from_key(key: &PublicKey) -> Self {
+        Self(vec![key.key_data().clone()])
+    }
+
     pub(crate) fn contains(&self, key: &PublicKey) -> bool {
         self.0.contains(key.key_data())
     }

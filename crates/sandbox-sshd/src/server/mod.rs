@@ -1,10 +1,12 @@
 //! The SSH server: accepting connections, serving them, and ending the sandbox.
 
 mod channels;
+mod claim;
 mod connection;
 mod handler;
 mod keys;
 mod logins;
+mod owner;
 mod request;
 mod ssh_config;
 mod state;

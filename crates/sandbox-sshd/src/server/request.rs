@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use russh::ChannelOpenFailure;
 use russh::server::ChannelOpenHandle;
+use sandbox_core::protocol::ClaimRefusal;
 use sandbox_core::{ExecRequest, Notice, protocol};
 
+use super::claim::ClaimVariables;
+use super::owner::OpenConnection;
 use super::state::ServerState;
 use crate::channel::forward;
 use crate::channel::io::{ChannelIo, send_unless_closed};
@@ -31,6 +34,8 @@ pub(crate) enum Request {
     AttachJob,
     ListJobs,
     SetLifetime,
+    /// Claim the sandbox for the client of this connection.
+    Claim(Arc<OpenConnection>),
 }
 
 /// The address inside the sandbox to which a channel is connected.
@@ -62,6 +67,7 @@ struct Parameters {
     command: Vec<u8>,
     output_grace: Option<String>,
     ttl: Option<String>,
+    claim: ClaimVariables,
 }
 
 /// What a client asks of the sandbox's lifetime.
@@ -98,6 +104,9 @@ impl UnstartedChannel {
             protocol::JOB_FOLLOW => &mut self.parameters.follow,
             protocol::EXTEND_SECONDS => &mut self.parameters.extend,
             protocol::TTL_SECONDS => &mut self.parameters.ttl,
+            protocol::CLAIM_KEY => &mut self.parameters.claim.key,
+            protocol::CLAIM_ATTACH_SECONDS => &mut self.parameters.claim.attach,
+            protocol::CLAIM_MAX_SECONDS => &mut self.parameters.claim.max,
             protocol::COMMAND_PART => {
                 let part = protocol::decode_command_part(value);
                 let is_valid = part.is_some();
@@ -127,7 +136,11 @@ impl UnstartedChannel {
         match request {
             Request::AttachJob => self.attach_options(server).is_some(),
             Request::SetLifetime => self.new_lifetime().is_some(),
-            Request::Exec(_) | Request::Shell | Request::Sftp | Request::ListJobs => true,
+            Request::Exec(_)
+            | Request::Shell
+            | Request::Sftp
+            | Request::ListJobs
+            | Request::Claim(_) => true,
         }
     }
 
@@ -187,7 +200,39 @@ impl UnstartedChannel {
                 })
                 .await
             }
+            Request::Claim(connection) => {
+                let claimed = self.claim(&connection, server);
+                let closed = self.channel.input.closed_token();
+                let output = self.channel.output;
+                send_unless_closed(&closed, async {
+                    let code = match claimed {
+                        Ok(()) => 0,
+                        Err(refusal) => {
+                            output.send_stderr(refusal.message().into()).await?;
+                            refusal.exit_code()
+                        }
+                    };
+                    output.finish(Some(Exit::Code(code.into()))).await
+                })
+                .await
+            }
         }
+    }
+
+    /// Makes the client of this connection the sandbox's only one.
+    fn claim(&self, connection: &OpenConnection, server: &ServerState) -> Result<(), ClaimRefusal> {
+        let Parameters {
+            claim, ttl, extend, ..
+        } = &self.parameters;
+        // A claim of which a part was left out, or that also asks for something else, is not served.
+        if self.is_too_long || extend.is_some() {
+            return Err(ClaimRefusal::Malformed);
+        }
+        let (key, limits) = claim.parse(ttl.as_deref())?;
+        connection.claim(&key)?;
+        let left = server.lifetime.start_anew(limits);
+        tracing::info!(?left, "claimed; other connections are closed");
+        Ok(())
     }
 
     /// Starts a program as a job, if the client has set the job's id, or as the channel's command.

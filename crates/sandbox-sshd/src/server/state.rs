@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::keys::AuthorizedKeys;
 use super::logins::PendingLogins;
+use super::owner::Owner;
 use super::ssh_config::ssh_config;
 use crate::config::ServerConfig;
 use crate::error::ServerError;
@@ -27,7 +28,7 @@ pub(crate) struct ServerState {
     pub(crate) pending_logins: Arc<PendingLogins>,
     /// Cancelled to close all connections.
     pub(crate) stop: CancellationToken,
-    authorized_keys: AuthorizedKeys,
+    pub(crate) owner: Arc<Owner>,
 }
 
 impl ServerState {
@@ -65,7 +66,7 @@ impl ServerState {
             jobs,
             pending_logins: PendingLogins::new(config.max_pending_logins),
             stop: CancellationToken::new(),
-            authorized_keys,
+            owner: Owner::new(authorized_keys, config.is_claimable),
             config,
         }))
     }
@@ -77,6 +78,6 @@ impl ServerState {
             .user
             .as_deref()
             .is_none_or(|accepted| accepted == user);
-        is_accepted_user && self.authorized_keys.contains(key)
+        is_accepted_user && self.owner.accepts(key)
     }
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod claims;
 mod commands;
 mod environment;
 mod flow_control;

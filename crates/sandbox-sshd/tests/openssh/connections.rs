@@ -6,6 +6,8 @@ use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use sandbox_core::KeyPair;
+use sandbox_core::protocol::{self, ClaimRefusal};
 use sandbox_testkit::peers::OPENSSH;
 
 use crate::support::{self, Process, text};
@@ -201,4 +203,63 @@ fn the_ends_of_a_forwarded_connection_reach_both_sides() {
     assert_eq!(&ping, b"ping");
     ssh.kill().unwrap();
     ssh.wait().unwrap();
+}
+
+/// Claims with OpenSSH's own client, from a server that its environment makes claimable.
+#[test]
+fn a_claim_is_plain_ssh() {
+    require!(OPENSSH);
+    let directory = tempfile::tempdir().unwrap();
+    let (host, _) = support::write_keys(directory.path());
+    let path = |name: &str| directory.path().join(name);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sandbox-sshd"));
+    command
+        .env_remove("SANDBOX_TEST_REQUIRE")
+        .env(protocol::POOL_VARIABLE, "builders/0123456789abcdef")
+        .args(["--listen", "127.0.0.1:0", "--attached", "120", "--host-key"])
+        .arg(path("host"))
+        .arg("--authorized-keys")
+        .arg(path("authorized"))
+        .arg("--home")
+        .arg(path("home"));
+    let server = Process::run(command, directory, &host);
+    let variables = server.ssh("env");
+    assert!(
+        !text(&variables.stdout).contains("builders"),
+        "{variables:?}"
+    );
+
+    let claimer = KeyPair::generate().unwrap();
+    let claim = || {
+        let variable = format!("SetEnv={}=\"{}\"", protocol::CLAIM_KEY, claimer.public);
+        let mut ssh = server.client("ssh");
+        ssh.args([
+            "-o",
+            &variable,
+            "-s",
+            "me@127.0.0.1",
+            protocol::CLAIM_SUBSYSTEM,
+        ])
+        .stdin(Stdio::null());
+        ssh.output().unwrap()
+    };
+    let claimed = claim();
+    assert_eq!(claimed.status.code(), Some(0), "{claimed:?}");
+    let refused = server.ssh("id");
+    assert_eq!(refused.status.code(), Some(255), "{refused:?}");
+    assert!(
+        text(&refused.stderr).contains("Permission denied"),
+        "{refused:?}"
+    );
+
+    std::fs::write(
+        server.directory.path().join("user"),
+        claimer.private.expose(),
+    )
+    .unwrap();
+    assert_eq!(text(&server.ssh("echo mine").stdout), "mine\n");
+    let again = claim();
+    let code = ClaimRefusal::AlreadyClaimed.exit_code();
+    assert_eq!(again.status.code(), Some(code.into()), "{again:?}");
+    assert!(text(&again.stderr).contains("claimed before"), "{again:?}");
 }

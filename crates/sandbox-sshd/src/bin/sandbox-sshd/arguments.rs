@@ -5,6 +5,8 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use sandbox_core::protocol;
+
 use crate::end::TERMINATION_LOG;
 
 /// The text of `--help`.
@@ -29,6 +31,8 @@ The SSH server of one sandbox.
                             [$SANDBOX_SSHD_FIRST_LOGIN]
   --ttl SECONDS             End after SECONDS, unless a client extends the time
   --max-lifetime SECONDS    End after SECONDS, which no client can extend
+  --claimable               Let one client claim the sandbox, once: only the key that it sends logs in
+                            from then on [set if $SANDBOX_SSHD_POOL is]
   --termination-log FILE    Write why the server ended to FILE, if it exists [/dev/termination-log]
 
 Exit codes: 0 at the end of the ttl or maximum lifetime, 80 when idle, 81 without a client that is
@@ -71,6 +75,7 @@ pub(crate) struct Options {
     pub(crate) first_login: Option<Duration>,
     pub(crate) ttl: Option<Duration>,
     pub(crate) max_lifetime: Option<Duration>,
+    pub(crate) claimable: bool,
     pub(crate) termination_log: PathBuf,
 }
 
@@ -86,6 +91,12 @@ impl Options {
             (None, Some(value)) => parse_seconds(FIRST_LOGIN, &value).map(Some),
             (None, None) => Ok(None),
         }
+    }
+
+    /// Returns whether a client may claim the sandbox, by the options or else by the environment.
+    pub(crate) fn is_claimable(&self) -> bool {
+        let pool = std::env::var_os(protocol::POOL_VARIABLE);
+        self.claimable || pool.is_some_and(|pool| !pool.is_empty())
     }
 }
 
@@ -103,6 +114,7 @@ impl Default for Options {
             first_login: None,
             ttl: None,
             max_lifetime: None,
+            claimable: false,
             termination_log: TERMINATION_LOG.into(),
         }
     }
@@ -146,6 +158,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Action,
             "--keys-from-stdin" => options.keys_from_stdin = true,
             "--user" => options.user = Some(parse_text(&name, value()?)?),
             "--home" => options.home = Some(value()?.into()),
+            "--claimable" => options.claimable = true,
             "--idle" => options.idle = Some(parse_seconds(&name, &value()?)?),
             "--attached" => options.attached = Some(parse_seconds(&name, &value()?)?),
             "--first-login" => options.first_login = Some(parse_seconds(&name, &value()?)?),
