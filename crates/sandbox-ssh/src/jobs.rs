@@ -84,7 +84,7 @@ pub(crate) fn ttl_variables(ttl: Duration) -> Vec<(&'static str, String)> {
 }
 
 /// Rounds up, so that no end comes early.
-fn whole_seconds(duration: Duration) -> String {
+pub(crate) fn whole_seconds(duration: Duration) -> String {
     duration
         .as_secs()
         .saturating_add(u64::from(duration.subsec_nanos() > 0))

@@ -19,6 +19,7 @@
 //!   `stty` for that.
 
 mod channel;
+mod claim;
 mod connection;
 mod exec;
 mod files;

@@ -7,13 +7,14 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use sandbox_core::protocol::{self, JobRecord};
 use sandbox_core::{
-    Access, AttachOptions, ByteStream, ConnectionStage, Connector, Deadline, Direction,
-    DownloadRequest, Error, ExecRequest, FileInfo, FilePath, FileSystem, JobId, ListBudget, Output,
-    Process, Reader, Result, Session, UploadRequest, Writer, metrics,
+    Access, AttachOptions, ByteStream, ClaimRequest, ConnectionStage, Connector, Deadline,
+    Direction, DownloadRequest, Error, ExecRequest, FileInfo, FilePath, FileSystem, JobId,
+    ListBudget, Output, Process, Reader, Result, Session, UploadRequest, Writer, metrics,
 };
 use tokio::io::AsyncWriteExt;
 
 use crate::channel::{ChannelIo, ChannelPool};
+use crate::claim;
 use crate::connection::{Opening, Purpose};
 use crate::exec::{self, StartRequest, Timeouts};
 use crate::files::{self, FileOps, Uploaded};
@@ -269,6 +270,16 @@ impl Session for SshSession {
 
     async fn start_ttl(&self, ttl: Duration) -> Result<Duration> {
         self.set_lifetime(jobs::ttl_variables(ttl)).await
+    }
+
+    /// Connections that are opened later use the key of the access with which the session is requested
+    /// next.
+    async fn claim(&self, request: ClaimRequest) -> Result<bool> {
+        let timeout = Some(self.0.timeouts.channel);
+        let control = claim::claim_variables(&request);
+        let request =
+            StartRequest::for_subsystem(protocol::CLAIM_SUBSYSTEM, control, timeout, false);
+        claim::parse_claimed(&self.collect(request, jobs::MESSAGE_CAP).await?)
     }
 
     async fn jobs(&self) -> Result<Vec<JobRecord>> {

@@ -4,9 +4,13 @@ mod support;
 
 full_contract!(Some(InProcessSshd::new()));
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use sandbox_core::{CommandCause, Error, ExecRequest, ExitStatus, Pty, PtySize, Signal};
+use sandbox_core::{
+    Access, ClaimRequest, CommandCause, ConnectionStage, Deadline, Error, ExecRequest, ExitStatus,
+    KeyPair, Pty, PtySize, SessionSource, Signal,
+};
 use support::InProcessSshd;
 use support::contract::{CAP, sh};
 use support::process::{read_to_end, wait_until_dead};
@@ -129,8 +133,7 @@ async fn a_server_with_few_channels_serves_many_callers() {
     let sshd = InProcessSshd::with_config(|config| config.with_max_channels(3));
     let mut options = sandbox_ssh::SshOptions::default();
     (options.connections, options.max_connections) = (1, 1);
-    let sessions =
-        sandbox_ssh::SshSessions::new(std::sync::Arc::clone(&sshd.connector) as _, options);
+    let sessions = sandbox_ssh::SshSessions::new(Arc::clone(&sshd.connector) as _, options);
     let session = support::session(&sessions, &sshd.access).await;
     support::contract::cancelled_calls_leak_no_channel(&session).await;
     support::contract::many_callers_share(&session).await;
@@ -199,4 +202,67 @@ async fn what_is_too_long_is_refused_and_costs_no_connection() {
     }
     assert_eq!(sh(&session, "echo next").await, "next\n");
     assert_eq!(sessions.status()[0].commands.handshakes, 1);
+}
+
+/// A claimer, another client and the filler, each with a pool of its own.
+#[tokio::test]
+async fn after_a_claim_only_the_new_key_opens_connections() {
+    let sshd = InProcessSshd::with_config(|config| config.with_claimable(true));
+    let (filler, claimer, loser) = (sshd.sessions(), sshd.sessions(), sshd.sessions());
+    let filling = support::session(&filler, &sshd.access).await;
+    let first = support::session(&claimer, &sshd.access).await;
+    let losing = support::session(&loser, &sshd.access).await;
+    let key = KeyPair::generate().unwrap();
+    let mut request = ClaimRequest::new(key.public);
+    request.attach_timeout = Some(Duration::from_secs(60));
+    assert!(first.claim(request.clone()).await.unwrap());
+
+    let access = Arc::new(Access {
+        id: sshd.access.id.clone(),
+        uid: sshd.access.uid.clone(),
+        user: sshd.access.user.clone(),
+        host_key: sshd.access.host_key.clone(),
+        client_key: key.private,
+        endpoint: sshd.access.endpoint.clone(),
+    });
+    let session = support::session(&claimer, &access).await;
+    assert_eq!(sh(&session, "echo mine").await, "mine\n");
+    assert_eq!(
+        claimer.status()[0].commands.handshakes,
+        1,
+        "the same connection"
+    );
+    // A stream and a file each have a connection of their own.
+    let mut reading = session
+        .exec(ExecRequest::from_shell("echo new"))
+        .await
+        .unwrap();
+    assert!(reading.next().await.is_some());
+    session.stat(&".".into(), true).await.unwrap();
+    assert!(
+        !first.claim(request.clone()).await.unwrap(),
+        "claimed before"
+    );
+
+    for (sessions, former) in [(&filler, filling), (&loser, losing)] {
+        let run = former.output(ExecRequest::from_argv(["true"]), CAP);
+        let error = run.await.unwrap_err();
+        assert_eq!(support::stage(&error), ConnectionStage::Auth, "{error}");
+        let deadline = Deadline::from_now(Duration::from_secs(20));
+        let error = sessions.session(Arc::clone(&sshd.access), deadline).await;
+        assert_eq!(support::stage(&error.unwrap_err()), ConnectionStage::Auth);
+    }
+}
+
+#[tokio::test]
+async fn a_sandbox_outside_of_a_pool_says_that_it_cannot_be_claimed() {
+    let sshd = InProcessSshd::new();
+    let session = sshd.session().await;
+    let request = ClaimRequest::new(KeyPair::generate().unwrap().public);
+    let error = session.claim(request).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the sandbox does not support being claimed: it was not created for a pool; connect to it, or create another"
+    );
+    assert_eq!(sh(&session, "echo on").await, "on\n");
 }

@@ -27,7 +27,8 @@ pub const CLIENT_ID: &str = "SSH-2.0-sandbox_ssh_";
 /// The prefix of sandbox-sshd's own variables. Commands never get such variables.
 pub const RESERVED_PREFIX: &str = "SANDBOX_SSHD_";
 
-/// The variable that makes a server claimable, once, and names its pool: `NAME/KEY`.
+/// The variable that makes a server claimable, once, and names its pool: `NAME/KEY`. Unlike an option,
+/// a server that does not know it ignores it, and then refuses to be claimed.
 pub const POOL_VARIABLE: &str = "SANDBOX_SSHD_POOL";
 
 /// The version of this protocol, which is that of the crates.
@@ -118,9 +119,6 @@ pub const TTL_SECONDS: &str = "SANDBOX_TTL_SECONDS";
 /// Subsystem that extends the sandbox's `ttl`, or starts one.
 pub const LIFETIME_SUBSYSTEM: &str = "sandbox-lifetime";
 
-/// The variable of sandbox-sshd that makes it claimable: the name and the key of its pool. Unlike an
-/// option, a server that does not know it ignores it, and then refuses to be claimed.
-pub const POOL_VARIABLE: &str = "SANDBOX_SSHD_POOL";
 /// Subsystem that claims the sandbox: from then on only [`CLAIM_KEY`] logs in, and every connection but
 /// the one of the request is closed. It is served once, and only by a server with [`POOL_VARIABLE`].
 /// [`TTL_SECONDS`] starts a `ttl`; without it, that stays as it is.

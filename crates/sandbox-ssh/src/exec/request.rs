@@ -246,6 +246,12 @@ impl StartRequest {
                 "only sandbox-sshd does",
                 "use sandbox-sshd in the sandbox",
             ),
+            Program::Subsystem(protocol::CLAIM_SUBSYSTEM) => Error::unsupported_because(
+                "being claimed",
+                server,
+                "only sandbox-sshd does",
+                "use sandbox-sshd in the sandboxes of the pool",
+            ),
             Program::Subsystem(_) | Program::Command(_) => Error::unsupported_because(
                 "background jobs",
                 server,
