@@ -1,6 +1,6 @@
 //! When to dial a Pod that starts through the API server, and how long its server may take.
 //!
-//! Each attempt through the API server is a WebSocket, and it fails until the Pod listens. The time that a
+//! Each attempt through the API server is a connection, and it fails until the Pod listens. The time that a
 //! Pod takes to start can be predicted: from the Pods before it, and for the first one from its manifest.
 //! Attempts start shortly before that time, and follow in steps that grow with the time passed, so that
 //! the time lost by waiting stays a small part of the whole. A change of the Pod ends a wait early.

@@ -2,6 +2,7 @@
 
 use sandbox_core::ByteStream;
 
+use super::port_forward::ProtocolChoice;
 use super::route_cache::RouteCache;
 use super::schedule::{StartupTimes, StartupWaits};
 use crate::manifest::options::KubernetesOptions;
@@ -9,6 +10,7 @@ use crate::manifest::options::KubernetesOptions;
 /// What the connections of a backend have measured and found out.
 pub(crate) struct ConnectState {
     pub(super) route_cache: RouteCache,
+    pub(super) port_forward: ProtocolChoice,
     pub(super) startup_times: StartupTimes,
     pub(super) startup_waits: StartupWaits,
 }
@@ -17,6 +19,7 @@ impl ConnectState {
     pub(crate) fn new(options: &KubernetesOptions) -> Self {
         Self {
             route_cache: RouteCache::default(),
+            port_forward: ProtocolChoice::default(),
             startup_times: StartupTimes::new(&options.injection),
             startup_waits: StartupWaits::new(options.startup_grace),
         }

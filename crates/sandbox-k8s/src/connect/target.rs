@@ -126,7 +126,9 @@ impl Target {
                 }
                 Step::DialAddress(address) => self.dial_address(address).left_future(),
                 Step::DialPortForward => {
-                    port_forward::open(&self.watch.api, self.id.as_str(), self.port).right_future()
+                    let choice = &self.state.port_forward;
+                    port_forward::open(&self.watch.api, choice, self.id.as_str(), self.port)
+                        .right_future()
                 }
             };
             match attempt.await {

@@ -1,8 +1,15 @@
 //! A port-forward whose other side is a test.
 
 use super::*;
+use bytes::Bytes;
+use futures_util::{Sink, SinkExt, StreamExt};
+use sandbox_core::Error;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::tungstenite::{Error as WsError, Message};
+
+const DATA: u8 = 0;
+const ERROR: u8 = 1;
 
 type Socket = WebSocketStream<DuplexStream>;
 
@@ -19,6 +26,11 @@ async fn send_frame(remote: &mut (impl Sink<Message, Error = WsError> + Unpin), 
         .send(Message::Binary(Bytes::copy_from_slice(frame)))
         .await
         .unwrap();
+}
+
+async fn start(socket: Socket) -> Result<PortForward, AttemptError> {
+    let (receiver, sender) = websocket::split(socket);
+    super::start(receiver, sender).await
 }
 
 async fn open() -> (PortForward, Socket) {
@@ -114,7 +126,8 @@ async fn missing_credentials_are_final_and_not_shown() {
         Err::<http::Response<kube::client::Body>, tower::BoxError>(error.into())
     };
     let client = kube::Client::new(tower::service_fn(refuse), "boxes");
-    match super::open(&ApiClient::new(client, "boxes".into()), "sbx-a", 22).await {
+    let api = ApiClient::new(client, "boxes".into());
+    match super::open(&api, &ProtocolChoice::default(), "sbx-a", 22).await {
         Err(AttemptError::Fatal(error @ Error::Config { .. })) => {
             assert!(
                 error.to_string().contains("failed with exit status: 1"),
