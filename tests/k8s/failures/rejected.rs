@@ -129,12 +129,11 @@ async fn a_volume_whose_source_is_missing(_: TestedBackend) -> Outcome {
     let secret = VolumeSource::Secret("none".into());
     let assert_fails = async |source, reason, texts: [&str; 2]| {
         let pod = PodOptions::new().volume(PodVolume::new("v", "/v", source));
-        // A busy kubelet looks at a volume late, and repeats its reason ever less often.
         let pod = pod.to_value()?;
         let error = creation_error(short_grace(), |builder| {
             builder
                 .backend_options("k8s", pod)
-                .create_timeout(Duration::from_secs(180))
+                .create_timeout(Duration::from_secs(60))
         });
         assert_reason(&error.await?, reason, &texts);
         Outcome::Ok(())

@@ -12,6 +12,7 @@ use tracing::Instrument;
 use super::classify::{self, FailedResponse, Intent, NextStep, classify};
 use super::clock::{ServerClock, parse_date};
 use super::cluster::{credential_error, redact_credentials};
+use super::failure::Failure;
 use super::lost::LostConnection;
 use super::request_kind::RequestKind;
 use super::response::ApiResponse;
@@ -89,7 +90,7 @@ impl ApiClient {
         operation: &Operation<'_>,
         request: &http::Request<Vec<u8>>,
         deadline: Deadline,
-    ) -> Result<Outcome<T>> {
+    ) -> Result<Outcome<T>, Failure> {
         // Patches need no permit: they are few, and many sandboxes end if a Lease is renewed too late.
         let _permit = if matches!(operation.intent, Intent::Create | Intent::Delete) {
             let permit = self.write_permits.acquire();
@@ -110,7 +111,9 @@ impl ApiClient {
             let sent = tokio::time::timeout(timeout, self.send_and_read(request.clone())).await;
             let response = match sent {
                 Ok(Ok(response)) => response,
-                Ok(Err(SendError::Credentials(message))) => return Err(Error::Config { message }),
+                Ok(Err(SendError::Credentials(message))) => {
+                    return Err(Error::Config { message }.into());
+                }
                 Ok(Err(SendError::Lost(cause))) => ApiResponse {
                     lost: Some(cause),
                     ..ApiResponse::default()
@@ -120,9 +123,8 @@ impl ApiClient {
             self.outage.observe_status(response.code);
             let context = self.context(operation, attempt);
             if response.is_success() {
-                return response
-                    .parse(&context)
-                    .map(|object| Outcome::Success(object, parse_date(&response.headers)));
+                let object = response.parse(&context)?;
+                return Ok(Outcome::Success(object, parse_date(&response.headers)));
             }
 
             // The operation's intent decides what the failure means.
@@ -137,7 +139,7 @@ impl ApiClient {
             if let Some(lost) = &response.lost
                 && lost.is_untrusted()
             {
-                return Err(classify::untrusted(&context, lost));
+                return Err(classify::untrusted(&context, lost).into());
             }
 
             // Retry while time remains, otherwise return what is known.
@@ -153,12 +155,12 @@ impl ApiClient {
                 return match next {
                     NextStep::Retry { .. } => {
                         let error = classify::give_up(&context, &failure);
-                        Err(attach_cause(error, response.lost))
+                        Err(attach_cause(error, response.lost).into())
                     }
                     NextStep::CheckNonce => Ok(Outcome::Exists),
                     NextStep::Missing => Ok(Outcome::Missing),
                     NextStep::Conflict => Ok(Outcome::Conflict),
-                    NextStep::Denied(error) | NextStep::Permanent(error) => Err(error),
+                    NextStep::Denied(failure) | NextStep::Permanent(failure) => Err(failure),
                 };
             };
             tracing::debug!(
@@ -184,13 +186,14 @@ impl ApiClient {
         operation: &Operation<'_>,
         request: &http::Request<Vec<u8>>,
         deadline: Deadline,
-    ) -> Result<(T, Option<SystemTime>)> {
+    ) -> Result<(T, Option<SystemTime>), Failure> {
         match self.call(operation, request, deadline).await? {
             Outcome::Success(object, date) => Ok((object, date)),
             Outcome::Exists | Outcome::Missing | Outcome::Conflict => Err(classify::give_up(
                 &self.context(operation, 0),
                 &FailedResponse::default(),
-            )),
+            )
+            .into()),
         }
     }
 

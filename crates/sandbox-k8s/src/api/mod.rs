@@ -4,6 +4,7 @@ pub(crate) mod classify;
 pub(crate) mod client;
 mod clock;
 pub(crate) mod cluster;
+pub(crate) mod failure;
 pub(crate) mod lost;
 pub(crate) mod objects;
 pub(crate) mod request_kind;

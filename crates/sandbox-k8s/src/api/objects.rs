@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::classify::Intent;
 use crate::api::client::{ApiClient, Operation, Outcome};
+use crate::api::failure::{Failure, FailureCause};
 use crate::manifest::labels::{self, SecretName, SecretRef};
 
 /// The field manager of all writes.
@@ -85,7 +86,7 @@ impl ApiClient {
         object: &K,
         nonce: &str,
         deadline: Deadline,
-    ) -> Result<CreateOutcome<K>> {
+    ) -> Result<CreateOutcome<K>, Failure> {
         let body = serde_json::to_vec(object).map_err(request_error)?;
         let params = PostParams {
             dry_run: false,
@@ -139,8 +140,8 @@ impl ApiClient {
             &request,
             deadline,
         )
-        .await
-        .map(drop)
+        .await?;
+        Ok(())
     }
 
     /// Gets the object of a sandbox, and the API server's time.
@@ -153,12 +154,8 @@ impl ApiClient {
             .url::<K>()
             .get(&K::name_for(key), &GetParams::default())
             .map_err(request_error)?;
-        self.read_existing(
-            &operation_on::<K>(Intent::Read, "get", key),
-            &request,
-            deadline,
-        )
-        .await
+        let operation = operation_on::<K>(Intent::Read, "get", key);
+        Ok(self.read_existing(&operation, &request, deadline).await?)
     }
 
     /// Gets the metadata of an object, so that its content, such as keys, is never sent.
@@ -178,16 +175,38 @@ impl ApiClient {
         Ok(found.map(|(object, _)| object.metadata))
     }
 
+    /// Whether an object of others exists. Its content is not sent.
+    pub(crate) async fn has_object<K: Resource<DynamicType = ()> + k8s_openapi::Resource>(
+        &self,
+        name: &str,
+        deadline: Deadline,
+    ) -> Result<bool, Failure> {
+        let request = self
+            .url::<K>()
+            .get_metadata(name, &GetParams::default())
+            .map_err(request_error)?;
+        let operation = Operation {
+            intent: Intent::Read,
+            verb: "get",
+            resource: K::URL_PATH_SEGMENT,
+            id: None,
+        };
+        let found = self
+            .read_existing::<IgnoredAny>(&operation, &request, deadline)
+            .await?;
+        Ok(found.is_some())
+    }
+
     async fn read_existing<T: DeserializeOwned>(
         &self,
         operation: &Operation<'_>,
         request: &http::Request<Vec<u8>>,
         deadline: Deadline,
-    ) -> Result<Option<(T, Option<SystemTime>)>> {
+    ) -> Result<Option<(T, Option<SystemTime>)>, Failure> {
         match self.read(operation, request, deadline).await {
             Ok(found) => Ok(Some(found)),
-            Err(Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(error),
+            Err(failure) if failure.cause == FailureCause::NoObject => Ok(None),
+            Err(failure) => Err(failure),
         }
     }
 
@@ -303,7 +322,7 @@ impl ApiClient {
         &self,
         selector: &str,
         deadline: Deadline,
-    ) -> Result<(Vec<ObjectMeta>, Option<SystemTime>)> {
+    ) -> Result<(Vec<ObjectMeta>, Option<SystemTime>), Failure> {
         let request = self
             .url::<K>()
             .list_metadata(&ListParams::default().labels(selector))

@@ -169,6 +169,10 @@ impl ClusterEvents {
 
 fn classify_event(event: &Event) -> Option<ClusterEvent> {
     let reason = event.reason.as_deref().unwrap_or_default();
+    // The scheduler may report late what every Pod here has behind it.
+    if reason == "Scheduled" {
+        return None;
+    }
     if event.type_.as_deref() != Some("Warning") {
         let progress = cluster_event(event).filter(|event| event.kind == SandboxEventKind::Pulling);
         return Some(ClusterEvent::Progress(progress));
@@ -209,6 +213,7 @@ mod tests {
                 ("progress", Some(SandboxEventKind::Pulling)),
             ),
             ("Normal", "Pulled", ("progress", None)),
+            ("Normal", "Scheduled", ("nothing", None)),
             ("Normal", "SuccessfulAttachVolume", ("progress", None)),
             (
                 "Warning",

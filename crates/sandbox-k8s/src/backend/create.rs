@@ -15,7 +15,7 @@ use super::leftovers;
 use super::records::SandboxRecord;
 use super::shared::Shared;
 use super::stored::{Stored, rejected, stored_uid};
-use crate::api::classify::NO_NAMESPACE;
+use crate::api::failure::{Failure, FailureCause};
 use crate::api::objects::CreateOutcome;
 use crate::lease::OwnerLease;
 use crate::manifest::labels::{self, SecretName, SecretRef};
@@ -175,8 +175,8 @@ impl Creation {
                 info,
                 cleanup: Some(cleanup),
             }),
-            Err(error) => {
-                let error = add_hint(shared, error).await;
+            Err(failure) => {
+                let error = add_hint(shared, failure).await;
                 cleanup.repeats = error.is_retryable();
                 cleanup.run_for_a_while().await;
                 Err(error)
@@ -189,7 +189,7 @@ impl Creation {
         shared: &Arc<Shared>,
         waiting: &oneshot::Sender<Result<NewSandbox>>,
         cleanup: &mut Cleanup,
-    ) -> Result<SandboxInfo> {
+    ) -> Result<SandboxInfo, Failure> {
         let deadline = Deadline::from_now(CREATE_TIMEOUT);
         let api = shared.api();
 
@@ -212,14 +212,14 @@ impl Creation {
             CreateOutcome::NameTaken(_) => {
                 cleanup.secret = Stored::No;
                 let message = format!("another Secret has the name {name}; try again");
-                return Err(rejected(&self.id, &message));
+                return Err(rejected(&self.id, &message).into());
             }
         };
         let uid = stored_uid(&stored, &self.id)?;
         cleanup.secret = Stored::Yes(uid.clone());
         let owner = SecretRef { name, uid };
         if waiting.is_closed() {
-            return Err(rejected(&self.id, "the caller cancelled the creation"));
+            return Err(rejected(&self.id, "the caller cancelled the creation").into());
         }
 
         // The Pod.
@@ -240,7 +240,8 @@ impl Creation {
                 &self.id,
                 "the cluster changed the Pod so that the SDK cannot recognise it any more; check its \
                  admission webhooks",
-            ));
+            )
+            .into());
         };
 
         // Both objects exist. A generated id is new, so no other Secret has it.
@@ -273,7 +274,7 @@ impl Creation {
         waiting: &oneshot::Sender<Result<NewSandbox>>,
         cleanup: &mut Cleanup,
         deadline: Deadline,
-    ) -> Result<Pod> {
+    ) -> Result<Pod, Failure> {
         let until = (Instant::now() + FORMER_POD_TIMEOUT).min(deadline.instant());
         loop {
             cleanup.pod = Stored::Unknown;
@@ -287,7 +288,9 @@ impl Creation {
                 .as_ref()
                 .is_none_or(|pod| pod.metadata.deletion_timestamp.is_some());
             if !is_leaving {
-                return Err(self.name_taken_error(&Identity::from_pod(found.as_deref())));
+                return Err(self
+                    .name_taken_error(&Identity::from_pod(found.as_deref()))
+                    .into());
             }
             if waiting.is_closed() || Instant::now() >= until {
                 return Err(rejected(
@@ -297,7 +300,8 @@ impl Creation {
                          kubectl describe pod {} what holds it",
                         self.id
                     ),
-                ));
+                )
+                .into());
             }
             // Each creation passes admission and may be counted by a quota, so the former Pod is only read while
             // it is there.
@@ -362,8 +366,8 @@ impl Drop for NewSandbox {
 }
 
 /// Adds a suggestion to the error of a missing namespace, or of a cluster without image volumes.
-async fn add_hint(shared: &Shared, error: Error) -> Error {
-    match error {
+async fn add_hint(shared: &Shared, failure: Failure) -> Error {
+    match failure.error {
         Error::Creation(mut error)
             if shared.options.injection == Injection::Inject(InjectVia::ImageVolume)
                 && error.message.contains("spec.volumes") =>
@@ -374,7 +378,7 @@ async fn add_hint(shared: &Shared, error: Error) -> Error {
             );
             Error::Creation(error)
         }
-        Error::Config { message } if message.starts_with(NO_NAMESPACE) => {
+        Error::Config { message } if failure.cause == FailureCause::NoNamespace => {
             let hint = shared.api().suggest_namespace().await;
             let hint = hint
                 .map(|name| format!(" (did you mean {name}?)"))

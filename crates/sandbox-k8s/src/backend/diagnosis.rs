@@ -8,6 +8,7 @@ use tokio::time::sleep;
 
 use super::logs::read_log_tail;
 use super::shared::Shared;
+use super::volume_sources::{SourceCheck, check_sources};
 use crate::names::CONTAINER;
 use crate::observe::status::{
     PodView, Problem, cluster_event, end_from_events, events_since, problem_from_events,
@@ -32,7 +33,7 @@ pub(super) async fn diagnose(shared: &Shared, id: &SandboxId) -> Result<Diagnosi
     let mut diagnosis = Diagnosis::default();
     diagnosis.is_final = view.state == SandboxState::Ended;
     let deadline = Deadline::from_now(DETAILS_TIMEOUT);
-    let (cluster_events, log_tail) = tokio::join!(
+    let ((cluster_events, sources), log_tail) = tokio::join!(
         read_events(shared, &view, deadline),
         read_log(shared, &view, deadline)
     );
@@ -49,7 +50,10 @@ pub(super) async fn diagnose(shared: &Shared, id: &SandboxId) -> Result<Diagnosi
         SandboxState::Ended if may_events_explain(&view) => end_from_events(&cluster_events),
         _ => None,
     };
-    let problem = from_events.as_ref().or(view.problem.as_ref());
+    let problem = from_events
+        .as_ref()
+        .or(sources.missing.as_ref())
+        .or(view.problem.as_ref());
     diagnosis.has_fallback = shared.record_volume_failure(&view.uid, problem);
     diagnosis.reason = problem.map(|problem| problem.reason);
     let end = diagnosis.is_final.then(|| view.end(problem));
@@ -57,7 +61,7 @@ pub(super) async fn diagnose(shared: &Shared, id: &SandboxId) -> Result<Diagnosi
         (Some(end), _) => end.message.clone(),
         (None, Some(problem)) => problem.message.clone(),
         (None, None) if view.state == SandboxState::Running => describe_running(&view),
-        (None, None) if view.scheduled.is_some() => "its container is being started".into(),
+        (None, None) if view.scheduled.is_some() => describe_starting(&sources),
         (None, None) => "the Pod is not scheduled yet".into(),
     };
     diagnosis.end = end.map(|end| end.cause);
@@ -94,19 +98,33 @@ fn may_events_explain(view: &PodView) -> bool {
         .is_none_or(|problem| problem.is_unexplained)
 }
 
-/// Reads the cluster's events of a Pod. If the Pod waits for a reason that nothing names yet, they are
-/// read again for a while: a busy kubelet reports a missing volume late.
-async fn read_events(shared: &Shared, view: &PodView, deadline: Deadline) -> Vec<Event> {
+/// Reads the cluster's events of a Pod. If the Pod waits for a reason that nothing names yet, the sources of its
+/// volumes are looked for, and the events are read again for a while: a busy kubelet reports late.
+async fn read_events(
+    shared: &Shared,
+    view: &PodView,
+    deadline: Deadline,
+) -> (Vec<Event>, SourceCheck) {
     let is_waiting =
         view.state == SandboxState::Pending && view.scheduled.is_some() && view.problem.is_none();
+    let mut sources = None;
     loop {
         let events = list_events(shared, &view.id, &view.uid, deadline).await;
         let names_a_problem = || {
             let events: Vec<_> = events.iter().filter_map(cluster_event).collect();
             problem_from_events(None, &events).is_some()
         };
-        if !is_waiting || names_a_problem() || deadline.remaining() < EVENTS_PAUSE {
-            return events;
+        if !is_waiting || names_a_problem() {
+            return (events, SourceCheck::default());
+        }
+        if sources.is_none() {
+            sources = Some(check_sources(shared, &view.id, deadline).await);
+        }
+        let is_missing = sources
+            .as_ref()
+            .is_some_and(|found| found.missing.is_some());
+        if is_missing || deadline.remaining() < EVENTS_PAUSE {
+            return (events, sources.unwrap_or_default());
         }
         sleep(EVENTS_PAUSE).await;
     }
@@ -120,6 +138,24 @@ async fn list_events(shared: &Shared, id: &SandboxId, uid: &Uid, deadline: Deadl
             Vec::new()
         }
     }
+}
+
+/// Describes a Pod on a node that has not reported why its container does not run.
+fn describe_starting(sources: &SourceCheck) -> String {
+    let starting = "its container is being started";
+    if sources.unreadable.is_empty() {
+        return starting.into();
+    }
+    let names: Vec<_> = sources.unreadable.iter().map(ToString::to_string).collect();
+    let pronoun = if names.len() == 1 {
+        "it exists"
+    } else {
+        "they exist"
+    };
+    format!(
+        "{starting}; its volumes need {}, which this account may not read: check that {pronoun}",
+        names.join(" and ")
+    )
 }
 
 /// Describes what is expected of a running container.

@@ -9,11 +9,11 @@ use std::time::SystemTime;
 
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use sandbox_core::{Deadline, Error, Result, SandboxId};
+use sandbox_core::{Deadline, Result, SandboxId};
 
 use super::shared::Shared;
-use crate::api::classify::NO_PERMISSION;
 use crate::api::client::LOOKUP_TIMEOUT;
+use crate::api::failure::{Failure, FailureCause};
 use crate::manifest::labels::{self, SecretRef};
 
 /// Deletes the Secrets of an id that has no Pod.
@@ -61,12 +61,15 @@ async fn list(shared: &Shared, id: &SandboxId) -> Result<Vec<ObjectMeta>> {
         .await;
     match listed {
         Ok((found, _)) => Ok(found),
-        Err(Error::Backend { message, .. }) if message.starts_with(NO_PERMISSION) => {
-            tracing::debug!(%message, "Secrets cannot be listed; left to a sweep");
+        Err(Failure {
+            error,
+            cause: FailureCause::NoPermission,
+        }) => {
+            tracing::debug!(%error, "Secrets cannot be listed; left to a sweep");
             shared.may_not_list_secrets.store(true, Ordering::Relaxed);
             Ok(Vec::new())
         }
-        Err(error) => Err(error),
+        Err(failure) => Err(failure.error),
     }
 }
 

@@ -128,7 +128,7 @@ fn permission_error(shared: &Shared, error: &WatchError) -> Error {
             ..FailedResponse::default()
         },
     ) {
-        NextStep::Denied(error) | NextStep::Permanent(error) => error,
+        NextStep::Denied(failure) | NextStep::Permanent(failure) => failure.error,
         _ => read_error(error.to_string()),
     }
 }

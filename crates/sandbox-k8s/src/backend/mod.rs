@@ -17,6 +17,7 @@ mod records;
 mod shared;
 mod stored;
 mod sweep;
+mod volume_sources;
 
 use std::fmt;
 use std::sync::atomic::AtomicBool;

@@ -21,4 +21,5 @@ mod support;
 mod sweep;
 mod sweep_keys;
 mod unreachable;
+mod volume_sources;
 mod watch;

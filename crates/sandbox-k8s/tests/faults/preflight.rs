@@ -244,6 +244,7 @@ async fn each_permission_is_checked() {
         ("patch pods", "extend"),
         ("get pods/log", "the server's log"),
         ("watch events", "events"),
+        ("get configmaps", "missing source"),
     ] {
         let server = healthy_cluster();
         server.forbid(right);

@@ -46,10 +46,16 @@ pub(super) struct ParsedRequest {
 }
 
 /// The supported resources: the API's path, the plural and the kind.
-const RESOURCES: [(&str, &str, &str); 4] = [
+const RESOURCES: [(&str, &str, &str); 6] = [
     ("/api/v1/", "pods", "Pod"),
     ("/api/v1/", "secrets", "Secret"),
     ("/api/v1/", "events", "Event"),
+    ("/api/v1/", "configmaps", "ConfigMap"),
+    (
+        "/api/v1/",
+        "persistentvolumeclaims",
+        "PersistentVolumeClaim",
+    ),
     ("/apis/coordination.k8s.io/v1/", "leases", "Lease"),
 ];
 

@@ -6,6 +6,7 @@ use sandbox_core::{BoxError, CreationError, CreationReason, CreationStage, Error
 
 use super::exchange::{FailedResponse, Intent, RequestContext};
 use super::forbidden::{Cause, hint};
+use crate::api::failure::{Failure, FailureCause};
 use crate::api::lost::LostConnection;
 
 /// Returns the error of an operation whose retries have ended: the last response, with a cause that says
@@ -38,30 +39,27 @@ pub(crate) fn untrusted(request: &RequestContext<'_>, lost: &LostConnection) -> 
 /// The start of the error for a missing namespace.
 pub(crate) const NO_NAMESPACE: &str = "there is no namespace";
 
-/// The start of the message for a missing permission.
-pub(crate) const NO_PERMISSION: &str = "no permission to";
-
 /// The object or its namespace does not exist.
-pub(super) fn missing(request: &RequestContext<'_>, response: &FailedResponse<'_>) -> Error {
+pub(super) fn missing(request: &RequestContext<'_>, response: &FailedResponse<'_>) -> Failure {
     if request.intent == Intent::Create || response.message().contains("namespaces \"") {
-        return Error::Config {
+        return FailureCause::NoNamespace.with(Error::Config {
             message: format!(
                 "{NO_NAMESPACE} {}: create it, or set SANDBOX_NAMESPACE",
                 request.namespace
             ),
-        };
+        });
     }
-    match request.id {
+    FailureCause::NoObject.with(match request.id {
         Some(id) => Error::NotFound { id: id.clone() },
         None => error(request, CreationReason::Other, describe(response), None),
-    }
+    })
 }
 
 pub(super) fn forbidden(
     request: &RequestContext<'_>,
     response: &FailedResponse<'_>,
     cause: &Cause,
-) -> Error {
+) -> Failure {
     let RequestContext {
         verb,
         resource,
@@ -85,7 +83,7 @@ pub(super) fn forbidden(
         Cause::Rbac => (
             CreationReason::Rejected,
             format!(
-                "{NO_PERMISSION} {verb} {resource} in the namespace {namespace}: grant it with a Role and a \
+                "no permission to {verb} {resource} in the namespace {namespace}: grant it with a Role and a \
                  RoleBinding{}",
                 if message.is_empty() {
                     String::new()
@@ -95,7 +93,15 @@ pub(super) fn forbidden(
             ),
         ),
     };
-    error(request, reason, text, None)
+    let failure_cause = match cause {
+        Cause::Rbac => FailureCause::NoPermission,
+        Cause::Quota
+        | Cause::PodSecurity
+        | Cause::Policy
+        | Cause::NamespaceTerminating
+        | Cause::NotYet => FailureCause::Other,
+    };
+    failure_cause.with(error(request, reason, text, None))
 }
 
 fn with_hint(message: &str) -> String {

@@ -11,11 +11,11 @@ mod forbidden;
 
 use std::time::Duration;
 
-use sandbox_core::Error;
-
 use exchange::MAX_WAIT;
 
-pub(crate) use error::{NO_NAMESPACE, NO_PERMISSION, give_up, untrusted};
+use super::failure::Failure;
+
+pub(crate) use error::{NO_NAMESPACE, give_up, untrusted};
 pub(crate) use exchange::{FailedResponse, Intent, RequestContext};
 
 /// What to do after a failed response.
@@ -37,9 +37,9 @@ pub(crate) enum NextStep {
     Conflict,
     /// The client lacks a permission or is unknown. A retry does not help, unless the API server has
     /// only just started: then it denies every request.
-    Denied(Error),
+    Denied(Failure),
     /// A retry does not help.
-    Permanent(Error),
+    Permanent(Failure),
 }
 
 /// How often a request is retried that fails inside the server.
@@ -61,7 +61,7 @@ pub(crate) fn classify(request: &RequestContext<'_>, response: &FailedResponse<'
     let Some(code) = response.code else {
         return retry();
     };
-    let permanent = |error| NextStep::Permanent(error);
+    let permanent = NextStep::Permanent;
     match code {
         408 | 429 | 502..=504 => retry(),
         500 if request.attempt < MAX_RETRIES_OF_INTERNAL_ERRORS => retry(),
@@ -82,8 +82,8 @@ pub(crate) fn classify(request: &RequestContext<'_>, response: &FailedResponse<'
             }
             cause => permanent(error::forbidden(request, response, &cause)),
         },
-        401 => NextStep::Denied(error::unauthenticated(request)),
-        _ => permanent(error::refused(request, response)),
+        401 => NextStep::Denied(error::unauthenticated(request).into()),
+        _ => permanent(error::refused(request, response).into()),
     }
 }
 
@@ -108,7 +108,9 @@ fn conflict(request: &RequestContext<'_>, response: &FailedResponse<'_>) -> Next
         },
         Intent::Patch => NextStep::Conflict,
         // A delete that was denied, for example by a webhook: the object still exists.
-        Intent::Delete | Intent::Read => NextStep::Permanent(error::refused(request, response)),
+        Intent::Delete | Intent::Read => {
+            NextStep::Permanent(error::refused(request, response).into())
+        }
     }
 }
 

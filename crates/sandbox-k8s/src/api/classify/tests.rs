@@ -2,7 +2,9 @@ use super::exchange::MAX_RETRY_AFTER;
 use super::*;
 use Intent::{Create, Delete, Patch, Read};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
-use sandbox_core::CreationReason;
+use sandbox_core::{CreationReason, Error};
+
+use crate::api::failure::FailureCause;
 use serde_json::json;
 
 fn decide(intent: Intent, code: u16, reason: &str, message: &str, attempt: u32) -> NextStep {
@@ -103,7 +105,9 @@ fn internal_errors_are_retried_twice() {
         .map(|attempt| letter(&decide(Create, 500, "InternalError", "etcd", attempt)))
         .collect();
     assert_eq!(letters, "RRPP");
-    let NextStep::Permanent(error) = decide(Read, 500, "InternalError", "etcd is away", 2) else {
+    let NextStep::Permanent(Failure { error, .. }) =
+        decide(Read, 500, "InternalError", "etcd is away", 2)
+    else {
         panic!()
     };
     assert!(
@@ -241,11 +245,12 @@ fn a_403_names_what_forbids_the_request() {
             "being deleted",
         ),
     ] {
-        let error = match decide(Create, 403, "Forbidden", message, 0) {
-            NextStep::Denied(error) if message == user => error,
-            NextStep::Permanent(error) if message != user => error,
+        let Failure { error, cause } = match decide(Create, 403, "Forbidden", message, 0) {
+            NextStep::Denied(failure) if message == user => failure,
+            NextStep::Permanent(failure) if message != user => failure,
             other => panic!("{other:?}"),
         };
+        assert_eq!(cause == FailureCause::NoPermission, message == user);
         let Error::Creation(creation) = &error else {
             panic!("{error}")
         };
@@ -254,7 +259,7 @@ fn a_403_names_what_forbids_the_request() {
     }
     let fresh = "pods \"x\" is forbidden: error looking up service account ns/default: serviceaccount \"default\" not found";
     assert_eq!(letter(&decide(Create, 403, "Forbidden", fresh, 0)), 'R');
-    let NextStep::Denied(error) = decide(Read, 403, "Forbidden", "", 0) else {
+    let NextStep::Denied(Failure { error, .. }) = decide(Read, 403, "Forbidden", "", 0) else {
         panic!()
     };
     assert!(
@@ -266,7 +271,12 @@ fn a_403_names_what_forbids_the_request() {
 #[test]
 fn a_missing_object_is_named() {
     let error = |intent, message: &str| match decide(intent, 404, "NotFound", message, 0) {
-        NextStep::Permanent(error) => error,
+        NextStep::Permanent(Failure { error, cause }) => {
+            let has_namespace = !message.starts_with("namespaces");
+            assert_eq!(cause == FailureCause::NoObject, has_namespace);
+            assert_eq!(cause == FailureCause::NoNamespace, !has_namespace);
+            error
+        }
         other => panic!("{other:?}"),
     };
     assert!(
@@ -280,7 +290,9 @@ fn a_missing_object_is_named() {
         error(Patch, "pods \"sbx-a\" not found"),
         Error::NotFound { .. }
     ));
-    let NextStep::Denied(expired) = decide(Delete, 401, "Unauthorized", "Unauthorized", 0) else {
+    let NextStep::Denied(Failure { error: expired, .. }) =
+        decide(Delete, 401, "Unauthorized", "Unauthorized", 0)
+    else {
         panic!()
     };
     assert!(matches!(expired, Error::Deletion { .. }) && expired.to_string().contains("expired"));

@@ -18,7 +18,8 @@ use sandbox_core::{Check, Error, Result, SandboxSpec, Verdict};
 
 use super::create::dry_run;
 use super::shared::Shared;
-use crate::api::classify::{NO_NAMESPACE, NO_PERMISSION};
+use crate::api::classify::NO_NAMESPACE;
+use crate::api::failure::{Failure, FailureCause};
 use crate::api::objects::request_error;
 use crate::manifest::options::{SecurityProfile, Transport};
 use request::{get, send};
@@ -75,7 +76,7 @@ async fn check_version(shared: &Shared) -> Check {
     }
     match get::<Version>(shared, "/version", "version").await {
         Ok(version) => Check::passed(NAME, format!("Kubernetes {}", version.git_version)),
-        Err(error) => Check::failed(NAME, describe(&error)).with_remedy(
+        Err(failure) => Check::failed(NAME, describe(&failure.error)).with_remedy(
             "check that kubectl cluster-info works with the same kubeconfig and context; select others with \
              SANDBOX_KUBECONFIG and SANDBOX_KUBE_CONTEXT",
         ),
@@ -132,7 +133,10 @@ async fn check_namespace(shared: &Shared) -> Check {
                 Some(_) => Check::passed(check, detail),
             }
         }
-        Err(Error::Config { message }) if message.starts_with(NO_NAMESPACE) => {
+        Err(Failure {
+            cause: FailureCause::NoNamespace,
+            ..
+        }) => {
             let similar = shared.api().suggest_namespace().await;
             let hint = similar
                 .map(|name| format!(": did you mean {name}?"))
@@ -141,17 +145,21 @@ async fn check_namespace(shared: &Shared) -> Check {
                 "kubectl create namespace {name}, or set SANDBOX_NAMESPACE"
             ))
         }
-        Err(Error::Backend { message, .. }) if message.starts_with(NO_PERMISSION) => {
-            Check::skipped(
-                check,
-                format!(
-                    "{name}: its labels cannot be read (get namespaces), which sandboxes do not need"
-                ),
-            )
-        }
-        Err(error) => Check::skipped(
+        Err(Failure {
+            cause: FailureCause::NoPermission,
+            ..
+        }) => Check::skipped(
             check,
-            format!("{name}: its labels cannot be read: {}", describe(&error)),
+            format!(
+                "{name}: its labels cannot be read (get namespaces), which sandboxes do not need"
+            ),
+        ),
+        Err(failure) => Check::skipped(
+            check,
+            format!(
+                "{name}: its labels cannot be read: {}",
+                describe(&failure.error)
+            ),
         ),
     }
 }
@@ -194,6 +202,10 @@ fn required_permissions(shared: &Shared) -> Vec<Permission> {
             Some("errors do not contain the cluster's events"),
         ));
     }
+    for resource in ["configmaps", "persistentvolumeclaims"] {
+        let consequence = "a volume's missing source is named only if the cluster's events name it";
+        permissions.push(permission("get", resource, "", Some(consequence)));
+    }
     if shared.lease_keeper.is_some() {
         permissions.extend(
             ["create", "patch", "list", "delete"].map(|verb| Permission {
@@ -235,7 +247,7 @@ async fn check_permission(shared: &Shared, permission: Permission) -> Check {
         },
         ..SelfSubjectAccessReview::default()
     };
-    let result: Result<SelfSubjectAccessReview> = match serde_json::to_vec(&review) {
+    let result: Result<SelfSubjectAccessReview, Failure> = match serde_json::to_vec(&review) {
         Ok(body) => {
             let url = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
             let request = Request::post(url)
@@ -243,11 +255,11 @@ async fn check_permission(shared: &Shared, permission: Permission) -> Check {
                 .body(body);
             send(shared, request, "create", "selfsubjectaccessreviews").await
         }
-        Err(source) => Err(request_error(source)),
+        Err(source) => Err(request_error(source).into()),
     };
     let status = match result {
         Ok(review) => review.status.unwrap_or_default(),
-        Err(error) => return Check::skipped(name, describe(&error)),
+        Err(failure) => return Check::skipped(name, describe(&failure.error)),
     };
     if status.allowed {
         return Check::passed(name, "allowed");

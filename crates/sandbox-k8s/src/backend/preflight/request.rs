@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::api::classify::Intent;
 use crate::api::client::Operation;
+use crate::api::failure::Failure;
 use crate::api::objects::request_error;
 use crate::backend::shared::Shared;
 
@@ -18,7 +19,7 @@ pub(super) async fn get<T: DeserializeOwned>(
     shared: &Shared,
     url: &str,
     resource: &'static str,
-) -> Result<T> {
+) -> Result<T, Failure> {
     send(shared, Request::get(url).body(Vec::new()), "get", resource).await
 }
 
@@ -27,7 +28,7 @@ pub(super) async fn send<T: DeserializeOwned>(
     request: Result<Request<Vec<u8>>, http::Error>,
     verb: &'static str,
     resource: &'static str,
-) -> Result<T> {
+) -> Result<T, Failure> {
     let request = request.map_err(request_error)?;
     // A review changes nothing, so it is retried like a read.
     let operation = Operation {

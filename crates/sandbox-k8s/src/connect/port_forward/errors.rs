@@ -87,7 +87,7 @@ fn denied(api: &ApiClient, code: u16) -> Option<Error> {
         ..FailedResponse::default()
     };
     match classify::classify(&context, &response) {
-        NextStep::Denied(error) => Some(error),
+        NextStep::Denied(failure) => Some(failure.error),
         NextStep::Retry { .. }
         | NextStep::CheckNonce
         | NextStep::Missing

@@ -30,6 +30,21 @@ pub(crate) fn problem_from_events(
     }
 }
 
+/// The problem of a Pod with a volume whose source, such as `secret "s"`, does not exist.
+pub(crate) fn missing_source_problem(source: &str) -> Problem {
+    not_startable(&format!("{source} not found{CREATE_SOURCE}"))
+}
+
+/// What to do about a missing source of a volume.
+const CREATE_SOURCE: &str = " (create it in the sandbox's namespace, or remove the volume)";
+
+fn not_startable(message: &str) -> Problem {
+    Problem::transient(
+        CreationReason::Other,
+        format!("its container cannot be started yet: {message}"),
+    )
+}
+
 /// The message of a kubelet without the feature gate `ImageVolume`, below an API server that has it.
 const NO_PLUGIN: &str = "no volume plugin matched";
 
@@ -45,15 +60,10 @@ fn judge_warning(message: &str) -> Problem {
     if let Some(problem) = pending_reason::judge_memory(message) {
         return problem;
     }
-    let transient = |hint: &str| {
-        Problem::transient(
-            CreationReason::Other,
-            format!("its container cannot be started yet: {message}{hint}"),
-        )
-    };
+    let transient = |hint: &str| not_startable(&format!("{message}{hint}"));
     let is_volume = message.contains("MountVolume") || message.contains("AttachVolume");
     if is_volume && message.contains("not found") {
-        transient(" (create it in the sandbox's namespace, or remove the volume)")
+        transient(CREATE_SOURCE)
     } else {
         transient("")
     }

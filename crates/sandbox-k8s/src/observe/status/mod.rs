@@ -19,7 +19,7 @@ mod problem;
 pub(crate) mod view;
 
 pub(crate) use ended_by_cluster::end_from_events;
-pub(crate) use event_problem::problem_from_events;
+pub(crate) use event_problem::{missing_source_problem, problem_from_events};
 pub(crate) use events::{cluster_event, events_since};
 pub(crate) use identity::Identity;
 pub(crate) use problem::Problem;
