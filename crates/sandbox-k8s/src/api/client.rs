@@ -45,6 +45,7 @@ pub(crate) struct ApiClient {
     /// Whether the API server was unavailable recently.
     pub(crate) outage: Outage,
     write_permits: Semaphore,
+    first_contact_timeout: Duration,
 }
 
 /// What a request does, as far as it decides about retries and errors.
@@ -77,6 +78,7 @@ impl ApiClient {
             clock: ServerClock::default(),
             outage: Outage::default(),
             write_permits: Semaphore::new(MAX_CONCURRENT_WRITES),
+            first_contact_timeout: FIRST_CONTACT_TIMEOUT,
         }
     }
 
@@ -145,7 +147,7 @@ impl ApiClient {
             // Retry while time remains, otherwise return what is known.
             let never_connected = response.lost.is_some() && self.clock.now().is_none();
             let patience = if never_connected {
-                FIRST_CONTACT_TIMEOUT.saturating_sub(started.elapsed())
+                self.first_contact_timeout.saturating_sub(started.elapsed())
             } else {
                 Duration::MAX
             };
@@ -256,7 +258,7 @@ impl ApiClient {
             Ok(Err(SendError::Credentials(message))) => {
                 return Err(WatchError::from_response(Some(401), message, None).into_final());
             }
-            Ok(Err(SendError::Lost(error))) => WatchError::without_response(error.to_string()),
+            Ok(Err(SendError::Lost(error))) => WatchError::from_lost(&error),
             Err(_elapsed) => WatchError::without_response("no response in time"),
         };
         self.outage.observe_status(error.code);
@@ -315,3 +317,6 @@ impl SendError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

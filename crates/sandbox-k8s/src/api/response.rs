@@ -11,6 +11,15 @@ use serde::de::DeserializeOwned;
 use crate::api::classify;
 use crate::api::lost::LostConnection;
 
+/// What Go's servers, and so API servers, write to a client that speaks HTTP on their TLS port, and what nginx writes.
+const FROM_TLS_PORTS: [&str; 2] = [
+    "Client sent an HTTP request to an HTTPS server",
+    "The plain HTTP request was sent to HTTPS port",
+];
+
+const TLS_EXPECTED: &str =
+    "the server expects TLS: use https:// in place of http:// in the server of the kubeconfig";
+
 /// A response that was read to its end. `code` is `None` if there was no response; `lost` may have the cause.
 #[derive(Default)]
 pub(super) struct ApiResponse {
@@ -44,8 +53,20 @@ impl ApiResponse {
     /// The status object in the body. The error page of a proxy is not a Status and is ignored; the HTTP code
     /// is enough.
     pub(super) fn status(&self) -> Option<Status> {
-        self.code
-            .and_then(|_| serde_json::from_slice(&self.body).ok())
+        let code = self.code?;
+        if code == 400 && self.is_from_tls_port() {
+            return Some(Status {
+                message: Some(TLS_EXPECTED.to_owned()),
+                ..Status::default()
+            });
+        }
+        serde_json::from_slice(&self.body).ok()
+    }
+
+    /// Whether a TLS server has responded to a request without TLS.
+    fn is_from_tls_port(&self) -> bool {
+        let page = String::from_utf8_lossy(&self.body);
+        FROM_TLS_PORTS.iter().any(|sign| page.contains(sign))
     }
 
     pub(super) fn retry_after(&self) -> Option<Duration> {
@@ -58,5 +79,32 @@ impl ApiResponse {
             .parse()
             .ok()?;
         Some(Duration::from_secs(seconds))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(code: u16, body: &'static str) -> Option<String> {
+        let response = ApiResponse {
+            code: Some(code),
+            body: body.into(),
+            ..ApiResponse::default()
+        };
+        response.status()?.message
+    }
+
+    #[test]
+    fn a_tls_port_is_named() {
+        let expected = Some(TLS_EXPECTED.to_owned());
+        let go = "Client sent an HTTP request to an HTTPS server.\n";
+        assert_eq!(message(400, go), expected);
+        let nginx = "<center>The plain HTTP request was sent to HTTPS port</center>";
+        assert_eq!(message(400, nginx), expected);
+        assert_eq!(message(403, go), None);
+        assert_eq!(message(400, "<html>no</html>"), None);
+        let status = r#"{"kind": "Status", "message": "no such field"}"#;
+        assert_eq!(message(400, status), Some("no such field".to_owned()));
     }
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::lost::LostConnection;
+
 /// A failure of one attempt, with what the caller's retry loop needs to know.
 #[derive(Debug)]
 pub(crate) struct WatchError {
@@ -11,6 +13,8 @@ pub(crate) struct WatchError {
     message: String,
     retry_after: Option<Duration>,
     is_final: bool,
+    /// Whether the message says all, because the request was not sent.
+    is_untrusted: bool,
 }
 
 impl WatchError {
@@ -30,12 +34,21 @@ impl WatchError {
             message,
             retry_after,
             is_final: false,
+            is_untrusted: false,
         }
     }
 
     /// A request that got no response.
     pub(super) fn without_response(message: impl Into<String>) -> Self {
         Self::from_response(None, message.into(), None)
+    }
+
+    /// A request whose connection could not be opened or was lost.
+    pub(super) fn from_lost(lost: &LostConnection) -> Self {
+        Self {
+            is_untrusted: lost.is_untrusted(),
+            ..Self::without_response(lost.to_string())
+        }
     }
 
     /// A request that could not be built, or a response that could not be read.
@@ -77,6 +90,7 @@ impl WatchError {
 impl fmt::Display for WatchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.code, self.message.as_str()) {
+            (None, message) if self.is_untrusted => f.write_str(message),
             (None, message) => write!(f, "the API server does not respond: {message}"),
             (Some(code), "") => write!(f, "the API server returned status {code}"),
             (Some(_), message) => f.write_str(message),
