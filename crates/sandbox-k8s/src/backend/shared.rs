@@ -6,7 +6,8 @@ use std::time::SystemTime;
 
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use sandbox_core::{
-    Deadline, Error, HostKeyProbe, Result, SandboxId, SandboxInfo, SandboxState, Uid,
+    ConnectionStage, Deadline, Error, HostKeyProbe, Result, SandboxId, SandboxInfo, SandboxState,
+    Uid,
 };
 
 use super::injection_probe::InjectionProbe;
@@ -122,9 +123,7 @@ impl Shared {
             .get::<Secret>(&view.owner.name, Deadline::from_now(LOOKUP_TIMEOUT))
             .await?;
         let Some((stored, _)) = stored else {
-            return Err(Error::NotFound {
-                id: view.id.clone(),
-            });
+            return Err(missing_keys_error(view));
         };
         let keys = secret::read_keys(&stored, &view.owner)?;
         let record = SandboxRecord {
@@ -154,4 +153,20 @@ impl Shared {
         }
         uses_image_volume
     }
+}
+
+/// The error of a sandbox whose keys were deleted. It is being deleted, or has ended and is kept by a finalizer, so that
+/// it is still listed.
+fn missing_keys_error(view: &PodView) -> Error {
+    let id = view.id.clone();
+    let is_kept = !view.deleting || !view.held_by.is_empty();
+    if view.state != SandboxState::Ended || !is_kept {
+        return Error::NotFound { id };
+    }
+    let end = view.end(view.problem.as_ref()).message;
+    let mut message = format!("the sandbox has ended: {end}");
+    if !view.held_by.is_empty() && view.problem.is_some() {
+        message = format!("{message}; {}", view.describe_deletion());
+    }
+    Error::connection(ConnectionStage::Dial, message, None).with_sandbox(&id)
 }

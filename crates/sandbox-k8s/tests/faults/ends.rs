@@ -8,7 +8,7 @@ use sandbox_core::{
 use sandbox_testkit::apiserver::ApiServer;
 use serde_json::json;
 
-use crate::support::{backend, create_running, create_sandbox, server};
+use crate::support::{backend, create_running, create_sandbox, server, without_waiting};
 
 /// Reports an event of a sandbox's Pod.
 fn report_event(server: &ApiServer, info: &SandboxInfo, reason: &str, message: &str) {
@@ -108,5 +108,32 @@ async fn a_deletion_names_the_finalizer_that_keeps_the_pod() {
         started.elapsed() < Duration::from_secs(30),
         "{:?}",
         started.elapsed()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sandbox_that_a_finalizer_keeps_is_not_connected_to_but_explained() {
+    let server = server();
+    let info = create_running(&server).await;
+    server.set_pod_deletion_delay(Duration::from_secs(600));
+    server.update("pods", info.id.as_str(), |pod| {
+        pod["metadata"]["finalizers"] = json!(["example.com/audit"]);
+    });
+    backend(&server)
+        .delete(&info.id, without_waiting())
+        .await
+        .unwrap();
+    // Until its processes have ended, it is an ordinary deletion.
+    let error = backend(&server).access(&info.id).await.err().unwrap();
+    assert!(matches!(error, Error::NotFound { .. }), "{error}");
+    server.end_pod(info.id.as_str(), 143, "Error");
+    let error = backend(&server).access(&info.id).await.err().unwrap();
+    assert!(
+        matches!(error, Error::Connection(_))
+            && error.to_string().contains("has ended")
+            && error
+                .to_string()
+                .contains("the finalizer example.com/audit keeps it"),
+        "{error}"
     );
 }
