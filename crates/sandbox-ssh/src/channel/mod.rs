@@ -16,7 +16,7 @@ pub(crate) use stream::{ChannelIo, Chunks};
 
 use crate::connection::{Connection, OpenError, Opening};
 use crate::options::SshOptions;
-use crate::pool::{Lease, PoolStatus, SlotPool};
+use crate::pool::{PoolStatus, SlotInUse, SlotPool};
 use prewarm::Prewarmer;
 
 /// The first and the longest pause between two attempts after a refusal.
@@ -63,16 +63,16 @@ impl ChannelPool {
         let mut refusals = 0;
         let mut losses = 0;
         loop {
-            let lease = self.slots.checkout(deadline).await?;
-            let (conn, opened) = open_in_task(lease, opening.clone(), timeout).await?;
+            let slot = self.slots.checkout(deadline).await?;
+            let (conn, opened) = open_in_task(slot, opening.clone(), timeout).await?;
             let refusal = match (opened, opening) {
                 (Ok(channel), Opening::Session) => {
                     self.prewarmer.prewarm_after(&channel, &self.slots);
                     return Ok(channel);
                 }
                 (Ok(channel), Opening::Tcp { .. }) => return Ok(channel),
-                (Err((lease, OpenError::Refused(reason))), Opening::Session) => {
-                    self.slots.lower_after_refusal(&lease);
+                (Err((slot, OpenError::Refused(reason))), Opening::Session) => {
+                    self.slots.lower_after_refusal(&slot);
                     reason
                 }
                 (Err((_, OpenError::Refused(reason))), Opening::Tcp { host, port }) => {
@@ -147,20 +147,20 @@ impl std::fmt::Debug for ChannelPool {
     }
 }
 
-type Opened = std::result::Result<OpenChannel, (Lease, OpenError)>;
+type Opened = std::result::Result<OpenChannel, (SlotInUse, OpenError)>;
 
 /// Opens a channel in a task of its own. The task closes the channel if the caller has stopped
 /// waiting by the time the server answers.
 async fn open_in_task(
-    lease: Lease,
+    slot: SlotInUse,
     opening: Opening,
     timeout: Duration,
 ) -> Result<(Arc<Connection>, Opened)> {
-    let conn = Arc::clone(lease.conn());
+    let conn = Arc::clone(slot.conn());
     let (done, result) = oneshot::channel();
     tokio::spawn(async move {
         // Dropping an open channel closes it.
-        drop(done.send(OpenChannel::open(lease, &opening).await));
+        drop(done.send(OpenChannel::open(slot, &opening).await));
     });
     match tokio::time::timeout(timeout, result).await {
         Ok(Ok(opened)) => Ok((conn, opened)),

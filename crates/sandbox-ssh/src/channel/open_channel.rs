@@ -11,7 +11,7 @@ use russh::client::Msg;
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 
 use crate::connection::{Connection, OpenError, Opening};
-use crate::pool::Lease;
+use crate::pool::SlotInUse;
 
 /// How long a close may take on a connection that carries nothing else, including a server's answer
 /// after it, before the connection is given up.
@@ -34,27 +34,30 @@ struct Guard {
     write: Arc<ChannelWriteHalf<Msg>>,
     conn: Arc<Connection>,
     /// `None` once closed.
-    lease: Option<Lease>,
+    slot: Option<SlotInUse>,
 }
 
 impl OpenChannel {
     /// Opens a channel with this slot, which is returned with an error.
     ///
     /// Must run in a task that is never cancelled: see [`Connection::open`].
-    pub(super) async fn open(lease: Lease, opening: &Opening) -> Result<Self, (Lease, OpenError)> {
-        match lease.conn().open(opening).await {
-            Ok(channel) => Ok(Self::new(channel, lease)),
-            Err(error) => Err((lease, error)),
+    pub(super) async fn open(
+        slot: SlotInUse,
+        opening: &Opening,
+    ) -> Result<Self, (SlotInUse, OpenError)> {
+        match slot.conn().open(opening).await {
+            Ok(channel) => Ok(Self::new(channel, slot)),
+            Err(error) => Err((slot, error)),
         }
     }
 
-    fn new(channel: Channel<Msg>, lease: Lease) -> Self {
+    fn new(channel: Channel<Msg>, slot: SlotInUse) -> Self {
         let (read, write) = channel.split();
         let write = Arc::new(write);
         let guard = Guard {
             write: Arc::clone(&write),
-            conn: Arc::clone(lease.conn()),
-            lease: Some(lease),
+            conn: Arc::clone(slot.conn()),
+            slot: Some(slot),
         };
         Self { read, write, guard }
     }
@@ -65,15 +68,15 @@ impl OpenChannel {
 
     /// Parks the channel: its connection counts as idle.
     pub(super) fn pause(&mut self) {
-        if let Some(lease) = &mut self.guard.lease {
-            lease.pause();
+        if let Some(slot) = &mut self.guard.slot {
+            slot.pause();
         }
     }
 
     /// Ends a [`pause`](Self::pause).
     pub(super) fn resume(&mut self) {
-        if let Some(lease) = &mut self.guard.lease {
-            lease.resume();
+        if let Some(slot) = &mut self.guard.slot {
+            slot.resume();
         }
     }
 
@@ -83,11 +86,11 @@ impl OpenChannel {
             read, mut guard, ..
         } = self;
         drop(read);
-        let Some(lease) = guard.lease.take() else {
+        let Some(slot) = guard.slot.take() else {
             return;
         };
         if !closed_by_server {
-            close(&guard.write, &lease).await;
+            close(&guard.write, &slot).await;
         }
     }
 
@@ -110,12 +113,12 @@ impl OpenChannel {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let Some(lease) = self.lease.take() else {
+        let Some(slot) = self.slot.take() else {
             return;
         };
         let write = Arc::clone(&self.write);
         match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn(async move { close(&write, &lease).await })),
+            Ok(runtime) => drop(runtime.spawn(async move { close(&write, &slot).await })),
             Err(_) => self.conn.kill(),
         }
     }
@@ -126,8 +129,8 @@ impl Drop for Guard {
 /// On a connection that carries nothing else, the server must answer after it, because unread data
 /// may have blocked the connection. A shared connection is left to the watch of its other users,
 /// however slow it is.
-async fn close(write: &ChannelWriteHalf<Msg>, lease: &Lease) {
-    let conn = lease.conn();
+async fn close(write: &ChannelWriteHalf<Msg>, slot: &SlotInUse) {
+    let conn = slot.conn();
     tracing::trace!("closing a channel");
     conn.state.remove_channel(write.id());
     if conn.safe_channels() == 1 {
@@ -141,7 +144,7 @@ async fn close(write: &ChannelWriteHalf<Msg>, lease: &Lease) {
             () = conn.wait_ended() => false,
         }
     };
-    if !lease.is_exclusive() {
+    if !slot.is_exclusive() {
         sent.await;
         return;
     }

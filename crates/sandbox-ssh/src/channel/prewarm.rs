@@ -77,14 +77,14 @@ impl Prewarmer {
         let Some(opening) = self.begin_opening() else {
             return;
         };
-        let Some(lease) = slots.try_checkout() else {
+        let Some(slot) = slots.try_checkout() else {
             return;
         };
         let slots = slots.clone();
         tokio::spawn(async move {
-            match OpenChannel::open(lease, &Opening::Session).await {
+            match OpenChannel::open(slot, &Opening::Session).await {
                 Ok(channel) => opening.keep(channel).await,
-                Err((lease, OpenError::Refused(_))) => slots.lower_after_refusal(&lease),
+                Err((slot, OpenError::Refused(_))) => slots.lower_after_refusal(&slot),
                 Err((_, OpenError::Lost)) => {}
             }
         });

@@ -7,8 +7,8 @@
 
 mod connections;
 mod dialer;
-mod lease;
 mod permits;
+mod slot_in_use;
 
 use std::sync::Arc;
 
@@ -18,13 +18,13 @@ use sandbox_core::{Deadline, Error, Result, SandboxId, metrics};
 
 pub use connections::PoolStatus;
 pub(crate) use dialer::Dialer;
-pub(crate) use lease::Lease;
 pub(crate) use permits::Bounds;
+pub(crate) use slot_in_use::SlotInUse;
 
 use crate::options::SshOptions;
 use connections::{Connections, eviction_error};
-use lease::SlotManager;
 use permits::Permits;
+use slot_in_use::SlotManager;
 
 /// The connections of one purpose to one sandbox.
 #[derive(Clone)]
@@ -69,35 +69,35 @@ impl SlotPool {
     }
 
     /// Takes a slot: at once if one is free, else as soon as one is.
-    pub(crate) async fn checkout(&self, deadline: Deadline) -> Result<Lease> {
+    pub(crate) async fn checkout(&self, deadline: Deadline) -> Result<SlotInUse> {
         let begun = metrics::Timer::start();
-        let lease = deadline
+        let in_use = deadline
             .bound("waiting for a free channel", async {
                 let permit = self.permits.acquire().await.ok_or_else(eviction_error)?;
                 let slot = self.pool.get().await.map_err(|error| match error {
                     PoolError::Backend(error) => error,
                     _ => eviction_error(),
                 })?;
-                let lease = Lease::new(slot, permit);
-                let safe = lease.conn().safe_channels();
+                let in_use = SlotInUse::new(slot, permit);
+                let safe = in_use.conn().safe_channels();
                 if safe < usize::MAX {
                     self.lower(safe);
                 }
-                Ok(lease)
+                Ok(in_use)
             })
             .await;
-        metrics::record_slot_wait(begun, &lease);
-        lease
+        metrics::record_slot_wait(begun, &in_use);
+        in_use
     }
 
     /// Takes a slot of an existing connection, if one is free at once and enough others remain.
-    pub(crate) fn try_checkout(&self) -> Option<Lease> {
+    pub(crate) fn try_checkout(&self) -> Option<SlotInUse> {
         let permit = self.permits.try_acquire()?;
         if self.pool.status().available == 0 && !self.connections.has_room() {
             return None;
         }
         let slot = self.pool.get().now_or_never()?.ok()?;
-        Some(Lease::new(slot, permit))
+        Some(SlotInUse::new(slot, permit))
     }
 
     /// Whether all slots are in use, and no further connection is allowed.
@@ -106,8 +106,8 @@ impl SlotPool {
     }
 
     /// Lowers the limit of channels, because the server refused one on this connection.
-    pub(crate) fn lower_after_refusal(&self, lease: &Lease) {
-        self.lower(lease.conn().state.allowed_channels());
+    pub(crate) fn lower_after_refusal(&self, slot: &SlotInUse) {
+        self.lower(slot.conn().state.allowed_channels());
     }
 
     fn lower(&self, allowed: usize) {

@@ -10,16 +10,16 @@ use super::permits::SlotPermit;
 use crate::connection::Connection;
 
 /// A slot in use. It returns to the pool when dropped, unless its connection takes no more channels.
-pub(crate) struct Lease {
+pub(crate) struct SlotInUse {
     conn: Arc<Connection>,
     slot: Option<PooledSlot>,
     // Dropped after the slot, so that the next caller finds the slot.
     _permit: SlotPermit,
-    /// `None` while the lease is paused.
+    /// `None` while its use is paused.
     used: Option<metrics::ChannelInUse>,
 }
 
-impl Lease {
+impl SlotInUse {
     pub(super) fn new(slot: PooledSlot, permit: SlotPermit) -> Self {
         let conn = Arc::clone(slot.conn());
         conn.begin_use();
@@ -56,7 +56,7 @@ impl Lease {
     }
 }
 
-impl Drop for Lease {
+impl Drop for SlotInUse {
     fn drop(&mut self) {
         self.pause();
         if let Some(slot) = self.slot.take()
@@ -67,9 +67,9 @@ impl Drop for Lease {
     }
 }
 
-impl std::fmt::Debug for Lease {
+impl std::fmt::Debug for SlotInUse {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Lease").field(&self.conn).finish()
+        f.debug_tuple("SlotInUse").field(&self.conn).finish()
     }
 }
 
