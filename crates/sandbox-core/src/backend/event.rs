@@ -51,6 +51,15 @@ pub enum SandboxEventKind {
 }
 
 impl SandboxEventKind {
+    /// Returns whether a sandbox with this event has found room where it runs, so that its start is all that
+    /// remains.
+    pub fn has_room(self) -> bool {
+        match self {
+            Self::Scheduled | Self::Pulling | Self::Started | Self::Addressed | Self::Ready => true,
+            Self::Created | Self::Warning | Self::Failed | Self::Ended | Self::Deleted => false,
+        }
+    }
+
     /// Returns whether this is the last event.
     pub fn is_final(self) -> bool {
         matches!(self, Self::Failed | Self::Ended | Self::Deleted)

@@ -37,6 +37,10 @@ pub struct SandboxSpec {
     pub labels: BTreeMap<String, String>,
     /// When it ends.
     pub lifetime: Lifetime,
+    /// Whether a sandbox that a backend has no room for at the moment is held until there is, however long that takes,
+    /// and not failed after a grace of the backend. The caller deletes one that it does not want to wait for any
+    /// longer.
+    pub waits_for_room: bool,
     /// Options that only one kind of backend has. Others refuse them.
     pub backend_options: BackendOptions,
     /// The shared pool to create it for. It then fills, and can be claimed once it is

@@ -259,6 +259,7 @@ impl Creation {
             client_key: self.client_key.private,
             is_detached,
             via,
+            waits_for_room: self.spec.waits_for_room,
         };
         shared.remember(uid, record);
         shared.watch.record_created(view);

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::stream::{self, StreamExt};
-use sandbox_core::{EventStream, Result, SandboxEvent, SandboxEventKind, SandboxId, SandboxState};
+use sandbox_core::{
+    CreationReason, EventStream, Result, SandboxEvent, SandboxEventKind, SandboxId, SandboxState,
+};
 use tokio::time::Instant;
 
 use super::cluster_events::{ClusterEvent, ClusterEvents};
@@ -20,6 +22,10 @@ pub(super) async fn events(shared: &Arc<Shared>, id: &SandboxId) -> Result<Event
         follow: shared.watch.follow(id, &view.uid),
         cluster_events: ClusterEvents::new(Arc::clone(&shared.watch), view.uid.clone()),
         grace: shared.options.startup_grace,
+        waits_for_room: shared
+            .records
+            .get(&view.uid)
+            .is_some_and(|record| record.waits_for_room),
         last: None,
         problem_since: None,
         problem_message: None,
@@ -42,6 +48,8 @@ struct EventSource {
     follow: Follower,
     cluster_events: ClusterEvents,
     grace: Duration,
+    /// Whether a Pod that no node has room for is waited for without limit.
+    waits_for_room: bool,
     /// The Pod as it was observed last.
     last: Option<Arc<PodView>>,
     /// Since when there has been a problem without interruption.
@@ -88,6 +96,11 @@ impl EventSource {
         self.shared
             .record_volume_failure(&view.uid, view.problem.as_ref());
         match &view.problem {
+            Some(problem)
+                if self.waits_for_room && problem.reason == CreationReason::Unschedulable =>
+            {
+                self.clear_problem();
+            }
             Some(problem) => self.record_problem(problem),
             // A kubelet writes more of the status while a volume cannot be mounted.
             None if self.has_obstacle && !has_progressed(self.last.as_deref(), &view) => {}

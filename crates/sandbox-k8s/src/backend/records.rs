@@ -24,6 +24,8 @@ pub(super) struct SandboxRecord {
     pub(super) is_detached: bool,
     /// The detected kind of injection.
     pub(super) via: Option<InjectVia>,
+    /// Whether it is held while no node has room for it.
+    pub(super) waits_for_room: bool,
 }
 
 /// The records of all sandboxes. Those of ended sandboxes are kept for a while, for their diagnosis.
@@ -112,6 +114,7 @@ mod tests {
             client_key: keys.private,
             is_detached: true,
             via: None,
+            waits_for_room: false,
         }
     }
 

@@ -133,6 +133,7 @@ impl Shared {
             client_key: keys.client,
             is_detached: true,
             via: None,
+            waits_for_room: false,
         };
         self.remember(view.uid.clone(), record.clone());
         Ok(record)

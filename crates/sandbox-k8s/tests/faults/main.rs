@@ -17,6 +17,7 @@ mod preflight;
 mod proxies;
 mod requests;
 mod restart;
+mod room;
 mod support;
 mod sweep;
 mod sweep_keys;

@@ -42,6 +42,8 @@ pub struct SandboxBuilder {
     pub(crate) personal: Personal,
     pub(crate) on_event: Option<EventHook>,
     pub(crate) create_timeout: Duration,
+    /// How long a sandbox waits for room besides.
+    pub(crate) room_timeout: Duration,
     mistake: Option<Arc<Error>>,
 }
 
@@ -71,6 +73,7 @@ impl SandboxBuilder {
             personal: Personal::default(),
             on_event: None,
             create_timeout,
+            room_timeout: Duration::ZERO,
             mistake: None,
         }
     }

@@ -3,6 +3,7 @@
 pub(crate) mod builder;
 mod creation_error;
 pub(crate) mod delete_guard;
+mod time_limit;
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -20,6 +21,7 @@ use self::builder::{EventHook, Personal, SandboxBuilder};
 pub(crate) use self::creation_error::personalise_error;
 use self::creation_error::{connect_error, provision_error};
 use self::delete_guard::{CLEANUP_WAIT, DeleteOnDrop};
+use self::time_limit::TimeLimit;
 use crate::handle::Sandbox;
 use crate::handle::cache::HandleCache;
 use crate::parts::Parts;
@@ -100,6 +102,7 @@ async fn create(builder: SandboxBuilder) -> Result<Created> {
         personal,
         on_event,
         create_timeout,
+        room_timeout,
         ..
     } = builder;
     spec.validate()?;
@@ -124,9 +127,13 @@ async fn create(builder: SandboxBuilder) -> Result<Created> {
     }
     // If this process is killed, no other one knows that the creation has failed.
     let longest = spec.lifetime.max_lifetime;
+    let first_login_timeout = create_timeout
+        .saturating_add(room_timeout)
+        .clamp(MIN_FIRST_LOGIN_TIMEOUT.min(longest), longest);
     spec.lifetime
         .first_login_timeout
-        .get_or_insert(create_timeout.clamp(MIN_FIRST_LOGIN_TIMEOUT.min(longest), longest));
+        .get_or_insert(first_login_timeout);
+    spec.waits_for_room = !room_timeout.is_zero();
     if let Some(id) = &spec.id {
         tracing::Span::current().record("sandbox.id", tracing::field::display(id));
     }
@@ -138,13 +145,13 @@ async fn create(builder: SandboxBuilder) -> Result<Created> {
             events: Mutex::default(),
             hook: on_event,
         },
-        deadline: Deadline::from_now(create_timeout),
+        limit: TimeLimit::start(create_timeout, room_timeout),
     };
     let failure = match creation.attempt().await {
         Ok(created) => return Ok(created),
         Err(failure) => failure,
     };
-    if !failure.has_fallback || creation.deadline.has_passed() {
+    if !failure.has_fallback || creation.limit.current().has_passed() {
         return Err(failure.error);
     }
     tracing::warn!(error = %failure.error, "creation failed; retrying with the backend's fallback");
@@ -157,7 +164,7 @@ struct Creation {
     spec: SandboxSpec,
     personal: Personal,
     history: History,
-    deadline: Deadline,
+    limit: TimeLimit,
 }
 
 /// A failed attempt, of which nothing is left.
@@ -181,7 +188,8 @@ impl Creation {
         // The backend cleans up after a `create` that fails, times out or is dropped. Once it has
         // succeeded, the guard does.
         let provisioned = self
-            .deadline
+            .limit
+            .provisioning()
             .bound(
                 "provisioning the sandbox",
                 self.parts.backend.create(self.spec.clone()),
@@ -200,7 +208,7 @@ impl Creation {
                 // A retry needs the name, which is free only after the deletion. On Kubernetes
                 // before 1.27 that takes ten seconds.
                 let wait = if failure.has_fallback {
-                    self.deadline.remaining().max(CLEANUP_WAIT)
+                    self.limit.current().remaining().max(CLEANUP_WAIT)
                 } else {
                     CLEANUP_WAIT
                 };
@@ -215,7 +223,7 @@ impl Creation {
             Ok(connected) => connected,
             Err(error) => return Err(self.diagnose(info, error).await),
         };
-        self.history.push(SandboxEvent {
+        self.observe(SandboxEvent {
             at: SystemTime::now(),
             kind: SandboxEventKind::Ready,
             message: String::new(),
@@ -223,7 +231,8 @@ impl Creation {
         let mut env = self.personal.env.clone();
         env.extend(&self.personal.secret_env);
         let personalised = self
-            .deadline
+            .limit
+            .current()
             .bound(
                 "setting up the sandbox",
                 personalise(&*session, &self.personal, &env),
@@ -256,7 +265,8 @@ impl Creation {
         let mut events = backend.events(&info.id).await?.fuse();
         let session = async {
             let access = self
-                .deadline
+                .limit
+                .current()
                 .bound("connecting to the sandbox", backend.access(&info.id))
                 .await?;
             let access = Arc::new(access);
@@ -271,21 +281,33 @@ impl Creation {
                 Some(event) = events.next() => {
                     let event = event?;
                     let failed = event.kind.is_final().then(|| event.message.clone());
-                    self.history.push(event);
+                    self.observe(event);
                     if let Some(message) = failed {
                         return Err(Error::connection(ConnectionStage::Dial, message, None));
                     }
+                }
+                () = self.limit.wait_for_end() => {
+                    return Err(Error::Timeout {
+                        operation: "connecting to the sandbox",
+                        after: self.limit.timeout(),
+                    });
                 }
             }
         }
     }
 
+    fn observe(&self, event: SandboxEvent) {
+        self.limit.observe(&event);
+        self.history.push(event);
+    }
+
     /// Opens a session. Another server may answer at first, such as a former sandbox that had the same name or
     /// address. It is never accepted, but it does not prove either that the new one will not come.
     async fn open_session(&self, access: &Arc<Access>) -> Result<Arc<dyn Session>> {
+        let deadline = self.limit.current();
         loop {
             let sessions = &self.parts.sessions;
-            let error = match sessions.session(Arc::clone(access), self.deadline).await {
+            let error = match sessions.session(Arc::clone(access), deadline).await {
                 Ok(session) => return Ok(session),
                 Err(error) => error,
             };
@@ -293,7 +315,7 @@ impl Creation {
                 &error,
                 Error::Connection(error) if error.stage == ConnectionStage::HostKey
             );
-            if !is_other_server || self.deadline.remaining() <= OTHER_SERVER_PAUSE {
+            if !is_other_server || deadline.remaining() <= OTHER_SERVER_PAUSE {
                 return Err(error);
             }
             tracing::debug!(sandbox.id = %access.id, %error, "another server answers; retrying");
@@ -304,7 +326,7 @@ impl Creation {
     /// Asks the backend why SSH did not answer.
     async fn diagnose(&self, info: &SandboxInfo, error: Error) -> Failure {
         let events = self.history.take();
-        let has_timed_out = self.deadline.has_passed();
+        let has_timed_out = self.limit.current().has_passed();
         let diagnosis = Deadline::from_now(DIAGNOSIS_TIMEOUT)
             .bound("the diagnosis", self.parts.backend.diagnose(&info.id))
             .await

@@ -1,9 +1,9 @@
 //! Creates the sandboxes of a pool.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use sandbox_core::{Error, Result, SandboxEvent, SandboxEventKind};
-use tokio::sync::watch;
+use sandbox_core::{Result, SandboxEvent, SandboxEventKind};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -47,59 +47,34 @@ async fn fill(shared: Arc<Shared>) {
     }
 }
 
-/// Creates one sandbox. It may take as long as a sandbox may wait in the pool while the backend has
-/// no room for it, and the timeout of a creation after that. So a sandbox that cannot be scheduled
-/// is held, and not replaced by another that cannot be scheduled either.
+/// Creates one sandbox. One that the backend has no room for is held as long as it may wait in the pool, and not replaced
+/// by another that would find no room either.
 async fn create(shared: &Arc<Shared>) -> Result<Waiting> {
-    let (has_room, mut has_room_changes) = watch::channel(false);
-    let timeout = shared.template.create_timeout;
     let mut template = shared.template.clone();
+    let max_age = shared.settings.max_age;
     // It counts from the creation, and the sandbox may wait as long as this.
     let lifetime = &mut template.spec.lifetime.max_lifetime;
-    *lifetime = lifetime.saturating_add(shared.settings.max_age);
+    *lifetime = lifetime.saturating_add(max_age);
+    template.room_timeout = max_age;
     let parts = Arc::clone(&template.parts);
     let own_hook = template.on_event.clone();
     let for_hook = Arc::clone(shared);
-    let template = template
-        .create_timeout(shared.settings.max_age + timeout)
-        .on_event(move |event| {
-            observe(event, &has_room, &for_hook);
-            if let Some(hook) = &own_hook {
-                hook(event);
-            }
-        });
-    let started_too_late = async {
-        // It fails only if the creation is dropped.
-        if has_room_changes
-            .wait_for(|has_room| *has_room)
-            .await
-            .is_err()
-        {
-            std::future::pending::<()>().await;
+    let has_room = AtomicBool::new(false);
+    let template = template.on_event(move |event| {
+        observe(event, &has_room, &for_hook);
+        if let Some(hook) = &own_hook {
+            hook(event);
         }
-        tokio::time::sleep(timeout).await;
-    };
-    let creation = template.create_without_handle();
-    tokio::select! {
-        created = creation => Ok(Waiting::new(created?, parts)),
-        () = started_too_late => Err(Error::Timeout {
-            operation: "creating a sandbox for the pool",
-            after: timeout,
-        }),
-    }
+    });
+    let created = template.create_without_handle().await?;
+    Ok(Waiting::new(created, parts))
 }
 
-/// Notes when the backend has found room for a sandbox, and why it has not.
-fn observe(event: &SandboxEvent, has_room: &watch::Sender<bool>, shared: &Shared) {
-    match event.kind {
-        SandboxEventKind::Scheduled
-        | SandboxEventKind::Pulling
-        | SandboxEventKind::Started
-        | SandboxEventKind::Addressed
-        | SandboxEventKind::Ready => {
-            has_room.send_replace(true);
-        }
-        SandboxEventKind::Warning if !*has_room.borrow() => shared.record_held(&event.message),
-        _ => {}
+/// Notes why the backend has no room for a sandbox.
+fn observe(event: &SandboxEvent, has_room: &AtomicBool, shared: &Shared) {
+    if event.kind.has_room() {
+        has_room.store(true, Ordering::Relaxed);
+    } else if event.kind == SandboxEventKind::Warning && !has_room.load(Ordering::Relaxed) {
+        shared.record_held(&event.message);
     }
 }

@@ -136,9 +136,9 @@ impl Shared {
         })
     }
 
-    /// Adds a new sandbox. If the pool was closed, it is deleted.
+    /// Adds a new sandbox. What is too much then is deleted: the take that it was created for may have been dropped.
     pub(super) fn add(&self, waiting: Waiting, creation: Duration) {
-        let refused = self.change(|state| {
+        let surplus = self.change(|state| {
             state.filling = state.filling.saturating_sub(1);
             state.demand.record_fill(creation);
             state.batch = state.batch.saturating_mul(2).min(self.settings.concurrency);
@@ -149,18 +149,19 @@ impl Shared {
             let mut waiting = waiting;
             while let Some(request) = state.requests.pop_front() {
                 match request.send(waiting) {
-                    Ok(()) => return None,
+                    Ok(()) => return Vec::new(),
                     // That take was dropped.
                     Err(returned) => waiting = returned,
                 }
             }
             if state.is_closed {
-                return Some(waiting);
+                return vec![waiting];
             }
             state.waiting.push_back(waiting);
-            None
+            self.remove_outdated(state)
         });
-        drop(refused);
+        // Dropping a waiting sandbox deletes it in the background.
+        drop(surplus);
         self.wake.notify_one();
     }
 
@@ -215,19 +216,20 @@ impl Shared {
 
     /// Removes the waiting sandboxes that are too old, or of which fewer are wanted.
     pub(super) fn remove_surplus(&self) -> Vec<Waiting> {
-        let removed = self.change(|state| {
-            let now = Instant::now();
-            let target = state.demand.target(now, &self.settings.bounds);
-            let mut removed = Vec::new();
-            while state.waiting.front().is_some_and(|oldest| {
-                state.waiting.len() > target
-                    || now.duration_since(oldest.since) > self.settings.max_age
-            }) {
-                removed.extend(state.waiting.pop_front());
-            }
-            removed
-        });
+        let removed = self.change(|state| self.remove_outdated(state));
         self.wake.notify_one();
+        removed
+    }
+
+    fn remove_outdated(&self, state: &mut State) -> Vec<Waiting> {
+        let now = Instant::now();
+        let target = state.demand.target(now, &self.settings.bounds);
+        let mut removed = Vec::new();
+        while state.waiting.front().is_some_and(|oldest| {
+            state.waiting.len() > target || now.duration_since(oldest.since) > self.settings.max_age
+        }) {
+            removed.extend(state.waiting.pop_front());
+        }
         removed
     }
 

@@ -20,6 +20,9 @@ use crate::parts::Parts;
 /// needed only for one that does not run.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a lookup by the backend may take. It is a memory access, unless the backend's watch is interrupted.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// A sandbox that waits. It is deleted when it is dropped.
 pub(super) struct Waiting {
     created: Created,
@@ -173,7 +176,11 @@ impl Check {
     /// Returns its session. Nothing is run inside: that would count as use.
     pub(super) async fn run(&self, timeout: Duration) -> Result<Arc<dyn Session>> {
         let id = &self.access.id;
-        match self.parts.backend.get(id, Freshness::Cached).await {
+        let lookup = self.parts.backend.get(id, Freshness::Cached);
+        let looked_up = Deadline::from_now(LOOKUP_TIMEOUT)
+            .bound("looking up a waiting sandbox", lookup)
+            .await;
+        match looked_up {
             // A Pod that is being deleted may still answer for a while.
             Ok(info) if info.uid != self.access.uid || info.state == SandboxState::Ended => {
                 return Err(Error::NotFound { id: id.clone() });

@@ -134,6 +134,26 @@ async fn sandboxes_without_room_are_held() {
     assert_eq!(problem.reason, Some(CreationReason::Unschedulable));
     assert_eq!(problem.failures, 0);
     assert!(problem.message.contains("0/3 nodes"), "{problem:?}");
+    assert!(world.with(|state| state.created[0].waits_for_room));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sandbox_that_does_not_start_is_explained_and_replaced() {
+    let world = World::default();
+    world.with(|state| state.is_stuck = true);
+    let client = world.client();
+    let sandboxes = client.sandbox().create_timeout(Duration::from_secs(20));
+    let pool = client.pool(sandboxes).start().unwrap();
+    pool_failures(&pool, 1).await;
+    let problem = pool.status().problem.unwrap();
+    assert_eq!(problem.reason, Some(CreationReason::Other));
+    assert!(
+        problem.message.contains("secret \"s\" not found"),
+        "{problem:?}"
+    );
+    assert_eq!((world.created(), world.deleted()), (1, 1));
+    world.with(|state| state.is_stuck = false);
+    pool.filled().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -224,7 +244,8 @@ async fn a_dropped_pool_or_take_leaves_nothing() {
     let dropped = tokio::time::timeout(Duration::from_millis(10), pool.take().into_future()).await;
     assert!(dropped.is_err());
     pool.filled().await;
-    tokio::time::sleep(Duration::from_secs(30)).await;
+    // All were created at the same time.
+    tokio::time::sleep(Duration::from_millis(10)).await;
     assert_eq!((pool.status().waiting, world.deleted()), (4, 1));
     let created = world.created();
 
@@ -280,6 +301,20 @@ async fn waiting_sandboxes_survive_an_outage_of_the_backend() {
     world.with(|state| state.is_away = true);
     tokio::time::sleep(Duration::from_secs(120)).await;
     assert_eq!((pool.status().waiting, world.deleted()), (2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_take_does_not_wait_for_a_backend_that_does_not_answer() {
+    let world = World::default();
+    let client = world.client();
+    let builder = client.pool(client.sandbox()).on_empty(OnEmpty::Fail);
+    let pool = builder.start().unwrap();
+    pool.filled().await;
+    world.with(|state| state.is_silent = true);
+    let begun = tokio::time::Instant::now();
+    let sbx = pool.take().secret_env("TOKEN", "t").await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(2));
+    assert!(world.with(|state| !state.deleted.contains(sbx.id())));
 }
 
 /// Waits until so many creations have failed.

@@ -31,8 +31,12 @@ pub(super) struct State {
     pub(super) failure: Option<&'static str>,
     /// Whether sandboxes find no room.
     pub(super) is_full: bool,
-    /// Whether the backend does not answer lookups.
+    /// Whether sandboxes do not start, although they have room.
+    pub(super) is_stuck: bool,
+    /// Whether the backend refuses lookups.
     pub(super) is_away: bool,
+    /// Whether the backend does not answer lookups.
+    pub(super) is_silent: bool,
     pub(super) commands: Vec<ExecRequest>,
 }
 
@@ -98,6 +102,9 @@ impl SandboxBackend for World {
     }
 
     async fn get(&self, id: &SandboxId, _: Freshness) -> Result<SandboxInfo> {
+        if self.with(|state| state.is_silent) {
+            std::future::pending::<()>().await;
+        }
         if self.with(|state| state.is_away) {
             return Err(Error::Backend {
                 backend: "mock",
@@ -125,6 +132,8 @@ impl SandboxBackend for World {
     async fn events(&self, _: &SandboxId) -> Result<EventStream> {
         let first = if self.with(|state| state.is_full) {
             event(SandboxEventKind::Warning, "0/3 nodes are available")
+        } else if self.with(|state| state.is_stuck) {
+            event(SandboxEventKind::Scheduled, "on node-1")
         } else {
             event(SandboxEventKind::Started, "")
         };
@@ -138,7 +147,12 @@ impl SandboxBackend for World {
     }
 
     async fn diagnose(&self, _: &SandboxId) -> Result<Diagnosis> {
-        Ok(Diagnosis::default())
+        let mut diagnosis = Diagnosis::default();
+        if self.with(|state| state.is_stuck) {
+            diagnosis.reason = Some(CreationReason::Other);
+            diagnosis.summary = "secret \"s\" not found".to_owned();
+        }
+        Ok(diagnosis)
     }
 
     async fn logs(&self, _: &SandboxId, _: LogOptions) -> Result<LogStream> {
@@ -171,7 +185,7 @@ impl SandboxBackend for World {
 impl SessionSource for World {
     async fn session(&self, access: Arc<Access>, _: Deadline) -> Result<Arc<dyn Session>> {
         // A sandbox that finds no room never answers.
-        if self.with(|state| state.is_full) {
+        if self.with(|state| state.is_full || state.is_stuck) {
             std::future::pending::<()>().await;
         }
         if self.with(|state| state.deleted.contains(&access.id)) {
