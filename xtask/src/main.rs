@@ -29,9 +29,11 @@ cargo xtask e2e           run the end-to-end tests on a new kind cluster, then d
 cargo xtask fuzz          fuzz client and server with hostile peers, guided by coverage
                           (TARGET: only this one; --minutes N, --cases N: limits for each target, 10 and 10000000)
 cargo xtask bench local   time local sandboxes next to OpenSSH and plain processes
+cargo xtask bench pool    time takes from a pool next to cold creations: locally, and on the cluster
+                          of SANDBOX_KUBECONFIG if that is set
 cargo xtask bench ssh     time the SSH engine next to OpenSSH, rsync, paramiko and asyncssh (--help)
 cargo xtask bench k8s     time sandboxes on a cluster next to plain Pods and kubectl
-                          (parts: start, exec, transfer, concurrency)
+                          (parts: start, exec, transfer, concurrency, pool)
 ";
 
 fn main() -> ExitCode {
@@ -104,11 +106,12 @@ fn rerun_with(build_options: &[&str], args: &[&str]) -> Result<()> {
 /// Benchmarks need a release build. The Kubernetes client is built only for the benchmark that uses
 /// it, because that takes minutes.
 fn bench(args: &[&str]) -> Result<()> {
-    let feature = if args.first() == Some(&"k8s") {
-        "bench-k8s"
-    } else {
-        "bench"
+    let on_cluster = match args.first() {
+        Some(&"k8s") => true,
+        Some(&"pool") => std::env::var_os("SANDBOX_KUBECONFIG").is_some(),
+        Some(_) | None => false,
     };
+    let feature = if on_cluster { "bench-k8s" } else { "bench" };
     #[cfg(feature = "bench")]
     if !cfg!(debug_assertions) && (feature == "bench" || cfg!(feature = "bench-k8s")) {
         return bench::run(args);

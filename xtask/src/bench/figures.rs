@@ -11,9 +11,12 @@ impl Figures {
         self.0.push(since.elapsed());
     }
 
-    #[cfg(feature = "bench-k8s")]
     pub(crate) fn add_duration(&mut self, duration: Duration) {
         self.0.push(duration);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
     }
 
     #[cfg(feature = "bench-k8s")]

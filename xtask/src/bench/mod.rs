@@ -7,11 +7,20 @@ mod figures;
 mod k8s;
 mod local;
 mod openssh;
+mod pool;
 mod ssh;
 
 pub(crate) fn run(args: &[&str]) -> Result<()> {
     match args {
         ["local"] => local::run(),
+        ["pool"] => {
+            pool::run()?;
+            #[cfg(feature = "bench-k8s")]
+            if std::env::var_os("SANDBOX_KUBECONFIG").is_some() {
+                k8s::run(&["pool"])?;
+            }
+            Ok(())
+        }
         ["ssh", options @ ..] => ssh::run(options),
         // Processes that `bench ssh` starts.
         ["ssh-client", rest @ ..] => ssh::client::run(rest),
@@ -19,6 +28,6 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
         ["ssh-delay", rest @ ..] => ssh::delay::serve(rest),
         #[cfg(feature = "bench-k8s")]
         ["k8s", parts @ ..] => k8s::run(parts),
-        _ => bail!("name a benchmark: local, ssh or k8s"),
+        _ => bail!("name a benchmark: local, pool, ssh or k8s"),
     }
 }

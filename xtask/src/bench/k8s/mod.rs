@@ -11,6 +11,7 @@ mod cluster;
 mod concurrency;
 mod exec;
 mod peers;
+mod pool;
 mod start;
 mod transfer;
 
@@ -36,7 +37,7 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
         .block_on(measure(args))
 }
 
-/// Measures all parts, or the named ones.
+/// Measures the named parts, or all but `pool`.
 async fn measure(parts: &[&str]) -> Result<()> {
     let wanted = |part: &str| parts.is_empty() || parts.contains(&part);
     let cluster = Cluster::connect().await?;
@@ -57,6 +58,9 @@ async fn measure(parts: &[&str]) -> Result<()> {
         }
         if wanted("concurrency") {
             concurrency::measure(&cluster).await?;
+        }
+        if parts.contains(&"pool") {
+            pool::measure(&cluster).await?;
         }
         println!("\nload average at the end: {}", load_average());
         Ok(())
