@@ -15,9 +15,10 @@ use super::cluster::{credential_error, redact_credentials};
 use super::failure::Failure;
 use super::lost::LostConnection;
 use super::request_kind::RequestKind;
-use super::response::ApiResponse;
+use super::response::{ApiResponse, BodyError, TOO_LONG, read_body};
 use super::retry::{MAX_STARTUP_BACKOFF, Outage, attach_cause, retry_delay};
 use super::watch_error::WatchError;
+use crate::names::BACKEND;
 
 /// Timeout of a read that has no deadline of its own.
 pub(crate) const LOOKUP_TIMEOUT: Duration = Duration::from_secs(30);
@@ -68,6 +69,8 @@ pub(crate) enum Outcome<T> {
     Missing,
     /// The object is not in the expected state.
     Conflict,
+    /// The rest of a list is not available any more.
+    Expired,
 }
 
 impl ApiClient {
@@ -100,10 +103,9 @@ impl ApiClient {
         } else {
             None
         };
-        let timeout = if operation.intent == Intent::Read {
-            READ_TIMEOUT
-        } else {
-            WRITE_TIMEOUT
+        let timeout = match operation.intent {
+            Intent::Read | Intent::Continue => READ_TIMEOUT,
+            Intent::Create | Intent::Delete | Intent::Patch => WRITE_TIMEOUT,
         };
         let started = tokio::time::Instant::now();
         let mut attempt = 0;
@@ -116,6 +118,7 @@ impl ApiClient {
                 Ok(Err(SendError::Credentials(message))) => {
                     return Err(Error::Config { message }.into());
                 }
+                Ok(Err(SendError::TooLong)) => return Err(too_long(operation).into()),
                 Ok(Err(SendError::Lost(cause))) => ApiResponse {
                     lost: Some(cause),
                     ..ApiResponse::default()
@@ -162,6 +165,7 @@ impl ApiClient {
                     NextStep::CheckNonce => Ok(Outcome::Exists),
                     NextStep::Missing => Ok(Outcome::Missing),
                     NextStep::Conflict => Ok(Outcome::Conflict),
+                    NextStep::Expired => Ok(Outcome::Expired),
                     NextStep::Denied(failure) | NextStep::Permanent(failure) => Err(failure),
                 };
             };
@@ -191,11 +195,10 @@ impl ApiClient {
     ) -> Result<(T, Option<SystemTime>), Failure> {
         match self.call(operation, request, deadline).await? {
             Outcome::Success(object, date) => Ok((object, date)),
-            Outcome::Exists | Outcome::Missing | Outcome::Conflict => Err(classify::give_up(
-                &self.context(operation, 0),
-                &FailedResponse::default(),
-            )
-            .into()),
+            Outcome::Exists | Outcome::Missing | Outcome::Conflict | Outcome::Expired => {
+                let context = self.context(operation, 0);
+                Err(classify::give_up(&context, &FailedResponse::default()).into())
+            }
         }
     }
 
@@ -231,7 +234,7 @@ impl ApiClient {
                 return Ok(Ok(response));
             }
             let (head, body) = response.into_parts();
-            let body = body.collect_bytes().await.map_err(SendError::from_kube)?;
+            let body = read_body(body).await.map_err(SendError::from_body)?;
             let response = ApiResponse {
                 code: Some(head.status.as_u16()),
                 headers: head.headers,
@@ -258,6 +261,7 @@ impl ApiClient {
             Ok(Err(SendError::Credentials(message))) => {
                 return Err(WatchError::from_response(Some(401), message, None).into_final());
             }
+            Ok(Err(SendError::TooLong)) => WatchError::too_long(),
             Ok(Err(SendError::Lost(error))) => WatchError::from_lost(&error),
             Err(_elapsed) => WatchError::without_response("no response in time"),
         };
@@ -269,7 +273,7 @@ impl ApiClient {
         })
     }
 
-    fn context<'a>(
+    pub(super) fn context<'a>(
         &'a self,
         operation: &Operation<'a>,
         attempt: u32,
@@ -291,7 +295,7 @@ impl ApiClient {
         let response = self.send(request).await.map_err(SendError::from_kube)?;
         let (head, body) = response.into_parts();
         self.clock.update(&head.headers);
-        let body = body.collect_bytes().await.map_err(SendError::from_kube)?;
+        let body = read_body(body).await.map_err(SendError::from_body)?;
         Ok(ApiResponse {
             code: Some(head.status.as_u16()),
             headers: head.headers,
@@ -305,6 +309,8 @@ impl ApiClient {
 enum SendError {
     /// There are no credentials, and a retry would not get any.
     Credentials(String),
+    /// The response is longer than a client keeps in memory.
+    TooLong,
     /// The connection failed, before or after the request was sent.
     Lost(LostConnection),
 }
@@ -315,6 +321,23 @@ impl SendError {
             Some(message) => Self::Credentials(message),
             None => Self::Lost(error.into()),
         }
+    }
+
+    fn from_body(error: BodyError) -> Self {
+        match error {
+            BodyError::TooLong => Self::TooLong,
+            BodyError::Lost(error) => Self::from_kube(error),
+        }
+    }
+}
+
+fn too_long(operation: &Operation<'_>) -> Error {
+    Error::Backend {
+        backend: BACKEND,
+        operation: "read a response of the API server",
+        message: format!("{} {}: {TOO_LONG}", operation.verb, operation.resource),
+        transient: false,
+        source: None,
     }
 }
 

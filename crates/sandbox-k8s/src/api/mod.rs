@@ -7,6 +7,7 @@ pub(crate) mod cluster;
 pub(crate) mod failure;
 pub(crate) mod lost;
 pub(crate) mod objects;
+pub(crate) mod pages;
 pub(crate) mod request_kind;
 mod response;
 pub(crate) mod retry;

@@ -2,22 +2,20 @@
 
 use std::time::SystemTime;
 
-use k8s_openapi::List;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
-use kube::api::{
-    DeleteParams, GetParams, ListParams, Patch, PatchParams, PostParams, Preconditions,
-};
+use kube::api::{DeleteParams, GetParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::Request as Build;
 use sandbox_core::{Deadline, Error, Result, SandboxId, Uid};
+use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
-use serde::{Deserialize, Serialize};
 
 use crate::api::classify::Intent;
 use crate::api::client::{ApiClient, Operation, Outcome};
 use crate::api::failure::{Failure, FailureCause};
+use crate::api::pages::Metadata;
 use crate::manifest::labels::{self, SecretName, SecretRef};
 
 /// The field manager of all writes.
@@ -105,7 +103,7 @@ impl ApiClient {
             .await?
         {
             Outcome::Success(stored, _) => Ok(CreateOutcome::Stored(stored)),
-            Outcome::Exists | Outcome::Missing | Outcome::Conflict => {
+            Outcome::Exists | Outcome::Missing | Outcome::Conflict | Outcome::Expired => {
                 match self.get::<K>(key, deadline).await? {
                     Some((found, _)) if labels::has_nonce(found.meta(), nonce) => {
                         Ok(CreateOutcome::Stored(found))
@@ -296,62 +294,13 @@ impl ApiClient {
             .await?
         {
             Outcome::Success(pod, _) => Ok(Some(pod)),
-            Outcome::Exists | Outcome::Missing | Outcome::Conflict => Ok(None),
+            Outcome::Exists | Outcome::Missing | Outcome::Conflict | Outcome::Expired => Ok(None),
         }
-    }
-
-    /// Lists the objects that a label selector matches, and the API server's time.
-    pub(crate) async fn list<K: ManagedKind + k8s_openapi::ListableResource>(
-        &self,
-        selector: &str,
-        deadline: Deadline,
-    ) -> Result<(Vec<K>, Option<SystemTime>)> {
-        let request = self
-            .url::<K>()
-            .list(&ListParams::default().labels(selector))
-            .map_err(request_error)?;
-        let (list, date) = self
-            .read::<List<K>>(&list_operation::<K>(), &request, deadline)
-            .await?;
-        Ok((list.items, date))
-    }
-
-    /// Lists the metadata of the objects that a label selector matches, and the API server's time. The content of
-    /// the objects, such as keys, is never sent.
-    pub(crate) async fn list_metadata<K: ManagedKind>(
-        &self,
-        selector: &str,
-        deadline: Deadline,
-    ) -> Result<(Vec<ObjectMeta>, Option<SystemTime>), Failure> {
-        let request = self
-            .url::<K>()
-            .list_metadata(&ListParams::default().labels(selector))
-            .map_err(request_error)?;
-        let (list, date) = self
-            .read::<MetadataList>(&list_operation::<K>(), &request, deadline)
-            .await?;
-        let items = list.items.into_iter().flatten();
-        let items = items.map(|object| object.metadata);
-        Ok((items.collect(), date))
     }
 
     pub(super) fn url<K: Resource<DynamicType = ()>>(&self) -> Build {
         Build::new(K::url_path(&(), Some(&self.namespace)))
     }
-}
-
-/// An object as `PartialObjectMetadata`.
-/// <https://kubernetes.io/docs/reference/using-api/api-concepts/#alternate-representations-of-resources>
-#[derive(Deserialize)]
-struct Metadata {
-    metadata: ObjectMeta,
-}
-
-/// Objects as `PartialObjectMetadataList`.
-#[derive(Deserialize)]
-struct MetadataList {
-    /// Older API servers write `null` for no objects.
-    items: Option<Vec<Metadata>>,
 }
 
 fn operation_on<'a, K: ManagedKind>(
@@ -364,15 +313,6 @@ fn operation_on<'a, K: ManagedKind>(
         verb,
         resource: K::RESOURCE,
         id: Some(K::id_of(key)),
-    }
-}
-
-fn list_operation<K: ManagedKind>() -> Operation<'static> {
-    Operation {
-        intent: Intent::Read,
-        verb: "list",
-        resource: K::RESOURCE,
-        id: None,
     }
 }
 

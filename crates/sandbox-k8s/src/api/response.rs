@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::HeaderMap;
 use http::header::RETRY_AFTER;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
+use kube::client::Body;
 use sandbox_core::{Error, Result};
 use serde::de::DeserializeOwned;
 
@@ -20,12 +23,46 @@ const FROM_TLS_PORTS: [&str; 2] = [
 const TLS_EXPECTED: &str =
     "the server expects TLS: use https:// in place of http:// in the server of the kubeconfig";
 
+/// The longest body. A page of a list usually has a few MiB, but each of its objects may have 1.5 MiB.
+const MAX_BODY: usize = 256 << 20;
+
+/// Why the body of a response was not read.
+#[derive(Debug)]
+pub(super) enum BodyError {
+    /// It is longer than [`MAX_BODY`].
+    TooLong,
+    /// The connection failed.
+    Lost(kube::Error),
+}
+
+/// Why a body was not read, in plain words.
+pub(super) const TOO_LONG: &str = "its response is longer than 256 MiB";
+
+/// Reads the whole body of a response.
+pub(super) async fn read_body(body: Body) -> Result<Bytes, BodyError> {
+    read_body_up_to(body, MAX_BODY).await
+}
+
+async fn read_body_up_to(body: Body, limit: usize) -> Result<Bytes, BodyError> {
+    let error = match Limited::new(body, limit).collect().await {
+        Ok(collected) => return Ok(collected.to_bytes()),
+        Err(error) => error,
+    };
+    if error.is::<LengthLimitError>() {
+        return Err(BodyError::TooLong);
+    }
+    Err(BodyError::Lost(match error.downcast::<kube::Error>() {
+        Ok(error) => *error,
+        Err(other) => kube::Error::Service(other),
+    }))
+}
+
 /// A response that was read to its end. `code` is `None` if there was no response; `lost` may have the cause.
 #[derive(Default)]
 pub(super) struct ApiResponse {
     pub(super) code: Option<u16>,
     pub(super) headers: HeaderMap,
-    pub(super) body: bytes::Bytes,
+    pub(super) body: Bytes,
     pub(super) lost: Option<LostConnection>,
 }
 
@@ -106,5 +143,13 @@ mod tests {
         assert_eq!(message(400, "<html>no</html>"), None);
         let status = r#"{"kind": "Status", "message": "no such field"}"#;
         assert_eq!(message(400, status), Some("no such field".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn a_body_is_read_up_to_a_limit() {
+        let body = || Body::from(vec![b'x'; 100]);
+        assert_eq!(read_body_up_to(body(), 100).await.unwrap().len(), 100);
+        let refused = read_body_up_to(body(), 99).await;
+        assert!(matches!(refused, Err(BodyError::TooLong)), "{refused:?}");
     }
 }

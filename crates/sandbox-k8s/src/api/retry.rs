@@ -40,7 +40,8 @@ pub(super) fn retry_delay(
         | NextStep::Permanent(_)
         | NextStep::CheckNonce
         | NextStep::Missing
-        | NextStep::Conflict => return None,
+        | NextStep::Conflict
+        | NextStep::Expired => return None,
     };
     (delay < remaining).then_some(delay)
 }
@@ -140,6 +141,7 @@ mod tests {
             (NextStep::CheckNonce, true, seconds(60), false),
             (NextStep::Missing, true, seconds(60), false),
             (NextStep::Conflict, true, seconds(60), false),
+            (NextStep::Expired, true, seconds(60), false),
         ] {
             for attempt in [0, 20] {
                 let delay = retry_delay(&next, attempt, starts, left);

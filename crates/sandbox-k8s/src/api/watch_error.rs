@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::lost::LostConnection;
+use super::response::TOO_LONG;
 
 /// A failure of one attempt, with what the caller's retry loop needs to know.
 #[derive(Debug)]
@@ -36,6 +37,11 @@ impl WatchError {
             is_final: false,
             is_untrusted: false,
         }
+    }
+
+    /// A response that is longer than a client keeps in memory.
+    pub(super) fn too_long() -> Self {
+        Self::from_response(Some(200), TOO_LONG.to_owned(), None)
     }
 
     /// A request that got no response.
@@ -79,6 +85,11 @@ impl WatchError {
     /// reached that version yet, or because it is none.
     pub(crate) fn may_reject_version(&self) -> bool {
         matches!(self.code, Some(400 | 422)) || self.message.contains("Too large resource version")
+    }
+
+    /// Whether the same request may succeed soon: the server is overloaded, or the connection was lost.
+    pub(crate) fn is_passing(&self) -> bool {
+        !self.is_final && matches!(self.code, None | Some(408 | 429 | 500..=599))
     }
 
     /// How long to wait before a retry, if that is known.

@@ -20,6 +20,9 @@ use super::watch_error::WatchError;
 /// Timeout of a request that only adds a suggestion to an error.
 const HINT_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// No version: the list is as recent as the request.
+const ANY_VERSION: &str = "";
+
 /// Which part of which container's log to read.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LogQuery<'a> {
@@ -33,26 +36,6 @@ pub(crate) struct LogQuery<'a> {
 }
 
 impl ApiClient {
-    /// Lists objects in one attempt, with the resource version from which a watch can start.
-    pub(crate) async fn list_for_watch<K: ManagedKind + k8s_openapi::ListableResource>(
-        &self,
-        selector: &str,
-        deadline: Deadline,
-    ) -> Result<List<K>, WatchError> {
-        let request = self
-            .url::<K>()
-            .list(&ListParams::default().labels(selector));
-        let response = self
-            .open(request.map_err(WatchError::from_error)?, deadline)
-            .await?;
-        let body = deadline.bound("listing objects", async {
-            let body = response.into_body().collect_bytes().await;
-            body.map_err(request_error)
-        });
-        let body = body.await.map_err(WatchError::from_error)?;
-        serde_json::from_slice(&body).map_err(WatchError::from_error)
-    }
-
     /// Opens a watch in one attempt; its body has one event per line.
     pub(crate) async fn open_watch<K: ManagedKind>(
         &self,
@@ -68,6 +51,19 @@ impl ApiClient {
             deadline,
         )
         .await
+    }
+
+    /// Opens a watch in one attempt that begins with the existing objects. A bookmark with an annotation marks
+    /// their end. API servers before 1.27, and those without the feature, refuse the option.
+    pub(crate) async fn open_watch_with_list<K: ManagedKind>(
+        &self,
+        selector: &str,
+        lifetime: Duration,
+        deadline: Deadline,
+    ) -> Result<Body, WatchError> {
+        let params = WatchParams::default().labels(selector).initial_events();
+        self.open_watch_with::<K>(params, ANY_VERSION, lifetime, deadline)
+            .await
     }
 
     /// Opens a watch of the cluster's events of one Pod.

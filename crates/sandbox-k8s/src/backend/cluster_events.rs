@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::{Stream, StreamExt, future, stream};
 use http_body_util::BodyExt;
 use k8s_openapi::api::core::v1::Event;
@@ -64,7 +65,7 @@ enum State {
     /// The watch is to be opened then.
     Due(Instant),
     /// The lines of the watch.
-    On(Pin<Box<dyn Stream<Item = Result<Vec<u8>, WatchError>> + Send>>),
+    On(Pin<Box<dyn Stream<Item = Result<Bytes, WatchError>> + Send>>),
     /// The account lacks the permission.
     Forbidden,
 }
@@ -140,7 +141,7 @@ impl ClusterEvents {
     }
 
     /// Opens a watch and returns its lines.
-    fn open(&self) -> Pin<Box<dyn Stream<Item = Result<Vec<u8>, WatchError>> + Send>> {
+    fn open(&self) -> Pin<Box<dyn Stream<Item = Result<Bytes, WatchError>> + Send>> {
         let watch = Arc::clone(&self.watch);
         let uid = self.uid.clone();
         let version = self.version.clone();

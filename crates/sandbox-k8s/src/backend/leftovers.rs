@@ -54,10 +54,9 @@ async fn list(shared: &Shared, id: &SandboxId) -> Result<Vec<ObjectMeta>> {
     if shared.may_not_list_secrets.load(Ordering::Relaxed) {
         return Ok(Vec::new());
     }
-    let deadline = Deadline::from_now(LOOKUP_TIMEOUT);
     let listed = shared
         .api()
-        .list_metadata::<Secret>(&labels::selector_of(id), deadline)
+        .list_metadata::<Secret>(&labels::selector_of(id), LOOKUP_TIMEOUT)
         .await;
     match listed {
         Ok((found, _)) => Ok(found),

@@ -37,6 +37,8 @@ pub(super) struct RecordCache {
 #[derive(Default)]
 struct State {
     sandboxes: HashMap<Uid, (SandboxRecord, Instant)>,
+    /// The instances of each id, the latest last.
+    instances: HashMap<SandboxId, Vec<Uid>>,
     /// The number of records after the last eviction.
     size_after_eviction: usize,
 }
@@ -51,13 +53,24 @@ impl RecordCache {
     /// have ended are evicted.
     pub(super) fn insert(&self, uid: Uid, record: SandboxRecord, has_ended: impl Fn(&Uid) -> bool) {
         let mut state = self.lock();
+        state.remove(&uid);
+        let instances = state.instances.entry(record.id.clone()).or_default();
+        instances.push(uid.clone());
         state.sandboxes.insert(uid, (record, Instant::now()));
         if state.sandboxes.len() < EVICTION_THRESHOLD.max(state.size_after_eviction * 2) {
             return;
         }
-        state
+        let is_evicted =
+            |uid: &Uid, since: &Instant| since.elapsed() >= KEEP_ENDED_FOR && has_ended(uid);
+        let evicted: Vec<_> = state
             .sandboxes
-            .retain(|uid, (_, since)| since.elapsed() < KEEP_ENDED_FOR || !has_ended(uid));
+            .iter()
+            .filter(|(uid, (_, since))| is_evicted(uid, since))
+            .map(|(uid, _)| uid.clone())
+            .collect();
+        for uid in evicted {
+            state.remove(&uid);
+        }
         state.size_after_eviction = state.sandboxes.len();
     }
 
@@ -71,12 +84,9 @@ impl RecordCache {
     /// Returns the latest record of this id.
     pub(super) fn find(&self, id: &SandboxId) -> Option<(Uid, SandboxRecord)> {
         let state = self.lock();
-        let same = state
-            .sandboxes
-            .iter()
-            .filter(|(_, (record, _))| record.id == *id);
-        same.max_by_key(|(_, (_, since))| *since)
-            .map(|(uid, (record, _))| (uid.clone(), record.clone()))
+        let latest = state.instances.get(id)?.last()?;
+        let (record, _) = state.sandboxes.get(latest)?;
+        Some((latest.clone(), record.clone()))
     }
 
     /// Pins a host key for an instance, and returns the pinned key. An already pinned key is kept.
@@ -88,11 +98,25 @@ impl RecordCache {
     }
 
     pub(super) fn remove(&self, uid: &Uid) {
-        self.lock().sandboxes.remove(uid);
+        self.lock().remove(uid);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
+    }
+}
+
+impl State {
+    fn remove(&mut self, uid: &Uid) {
+        let Some((record, _)) = self.sandboxes.remove(uid) else {
+            return;
+        };
+        if let Some(instances) = self.instances.get_mut(&record.id) {
+            instances.retain(|instance| instance != uid);
+            if instances.is_empty() {
+                self.instances.remove(&record.id);
+            }
+        }
     }
 }
 

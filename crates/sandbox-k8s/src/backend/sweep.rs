@@ -27,20 +27,24 @@ pub(super) async fn sweep(shared: &Shared, options: SweepOptions) -> Result<Swee
     // Of Secrets only the metadata is read, so that no keys get into the memory of this process. They come first:
     // a sandbox that is created in between has its Pod in the second list.
     let (secrets, _) = api
-        .list_metadata::<Secret>(&selector, Deadline::from_now(LOOKUP_TIMEOUT))
+        .list_metadata::<Secret>(&selector, LOOKUP_TIMEOUT)
         .await?;
-    let (pods, now) = api
-        .list::<Pod>(&selector, Deadline::from_now(LOOKUP_TIMEOUT))
+    let (views, now) = api
+        .list(&selector, LOOKUP_TIMEOUT, |pod: Pod| managed_view(&pod))
         .await?;
+    let verified: HashSet<_> = secrets
+        .iter()
+        .filter_map(|secret| labels::verify_secret(secret).ok())
+        .collect();
     let mut report = SweepReport::default();
-    for view in pods.iter().filter_map(managed_view) {
+    for view in views {
         let Some(reason) = sweeper::removal_reason(&view, now) else {
             continue;
         };
         let removed = if options.dry_run {
             Ok(true)
         } else {
-            delete_sandbox(shared, &view, &secrets).await
+            delete_sandbox(shared, &view, &verified).await
         };
         record(&mut report, &view.id, reason, removed);
     }
@@ -69,7 +73,13 @@ pub(super) async fn sweep(shared: &Shared, options: SweepOptions) -> Result<Swee
 
 /// Deletes an ended or expired sandbox. Returns `false` if another client was faster, or has extended the sandbox,
 /// which changes its version.
-async fn delete_sandbox(shared: &Shared, view: &PodView, secrets: &[ObjectMeta]) -> Result<bool> {
+///
+/// The Secret that the Pod names as its owner is deleted only if it is one of `secrets`, which say so themselves.
+async fn delete_sandbox(
+    shared: &Shared,
+    view: &PodView,
+    secrets: &HashSet<SecretRef>,
+) -> Result<bool> {
     let api = shared.api();
     let deadline = Deadline::from_now(LOOKUP_TIMEOUT);
     if !api
@@ -80,7 +90,7 @@ async fn delete_sandbox(shared: &Shared, view: &PodView, secrets: &[ObjectMeta])
     }
     shared.watch.record_deletion(&view.uid);
     shared.records.remove(&view.uid);
-    if secrets.iter().any(|secret| is_owner(secret, view)) {
+    if secrets.contains(&view.owner) {
         let SecretRef { name, uid } = &view.owner;
         api.delete::<Secret>(name, uid, None, deadline).await?;
     }
@@ -123,7 +133,7 @@ async fn find_orphans(
     }
     let (all, _) = shared
         .api()
-        .list_metadata::<Pod>("", Deadline::from_now(LOOKUP_TIMEOUT))
+        .list_metadata::<Pod>("", LOOKUP_TIMEOUT)
         .await?;
     let owners = all
         .iter()
@@ -131,11 +141,6 @@ async fn find_orphans(
     let owners: HashSet<&str> = owners.map(|owner| owner.uid.as_str()).collect();
     old.retain(|secret| !owners.contains(secret.uid.as_str()));
     Ok(old)
-}
-
-/// Whether the Secret owns the Pod, by its own labels as well.
-fn is_owner(secret: &ObjectMeta, view: &PodView) -> bool {
-    labels::verify_secret(secret).is_ok_and(|secret| secret == view.owner)
 }
 
 /// Deletes expired Leases, and returns the sandboxes that Kubernetes deletes with them.
@@ -169,10 +174,10 @@ async fn sweep_leases(
             return Ok(Vec::new());
         }
     };
-    let has_expired = |lease: &Uid| expired.iter().any(|(_, uid)| uid == lease);
+    let expired: HashSet<_> = expired.into_iter().map(|(_, uid)| uid).collect();
     let ids = owned
         .into_iter()
-        .filter(|(id, lease)| has_expired(lease) && !swept.contains(id))
+        .filter(|(id, lease)| expired.contains(lease) && !swept.contains(id))
         .map(|(id, _)| id);
     Ok(ids
         .map(|id| SweptSandbox {

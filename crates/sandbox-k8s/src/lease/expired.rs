@@ -105,11 +105,12 @@ impl ExpiredLeases {
     }
 
     fn update(&mut self, expired: &[ExpiredLease], now: Instant) {
-        self.0.retain(|uid, observation| {
-            expired
-                .iter()
-                .any(|lease| lease.uid == *uid && lease.version == observation.version)
-        });
+        let versions: HashMap<_, _> = expired
+            .iter()
+            .map(|lease| (&lease.uid, &lease.version))
+            .collect();
+        self.0
+            .retain(|uid, observation| versions.get(uid) == Some(&&observation.version));
         for ExpiredLease {
             uid,
             version,
@@ -141,23 +142,30 @@ struct ExpiredLease {
 }
 
 async fn list_expired(api: &ApiClient) -> Result<Vec<ExpiredLease>> {
+    let holder = |lease: Lease| {
+        let version = lease.metadata.resource_version.clone()?;
+        Some((LeaseHolder::from_lease(&lease)?, version))
+    };
     let (leases, now) = api
-        .list::<Lease>(&labels::selector(), Deadline::from_now(LOOKUP_TIMEOUT))
+        .list(&labels::selector(), LOOKUP_TIMEOUT, holder)
         .await?;
     Ok(leases
-        .iter()
-        .filter_map(|lease| check_expired(lease, now))
+        .into_iter()
+        .filter_map(|(holder, version)| check_expired(holder, version, now))
         .collect())
 }
 
-fn check_expired(lease: &Lease, now: Option<SystemTime>) -> Option<ExpiredLease> {
+fn check_expired(
+    holder: LeaseHolder,
+    version: String,
+    now: Option<SystemTime>,
+) -> Option<ExpiredLease> {
     let LeaseHolder {
         id,
         uid,
         duration,
         expires_at,
-    } = LeaseHolder::from_lease(lease)?;
-    let version = lease.metadata.resource_version.clone()?;
+    } = holder;
     (now? > expires_at).then_some(ExpiredLease {
         id,
         uid,

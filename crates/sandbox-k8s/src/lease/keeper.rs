@@ -240,11 +240,13 @@ impl LeaseState {
         let id_label = [(names::ID.to_owned(), self.id.as_str().to_owned())].into();
         let (found, _) = self
             .api
-            .list::<Lease>(&labels::selector_with(&id_label), deadline)
+            .list(
+                &labels::selector_with(&id_label),
+                deadline.remaining(),
+                |lease: Lease| lease.metadata.uid,
+            )
             .await?;
-        Ok(found
-            .iter()
-            .any(|lease| lease.metadata.uid.as_deref() == Some(self.uid.as_str())))
+        Ok(found.iter().any(|uid| uid == self.uid.as_str()))
     }
 
     /// Renews the Lease, or records that it is lost.

@@ -68,8 +68,9 @@ impl Sweeper {
             .iter()
             .filter(|view| removal_reason(view, time).is_some())
             .collect();
+        let still_removable: HashSet<_> = removable.iter().map(|view| &view.uid).collect();
         self.ended_since
-            .retain(|uid, _| removable.iter().any(|view| view.uid == *uid));
+            .retain(|uid, _| still_removable.contains(uid));
         let due = removable.into_iter().filter(|view| {
             let since = *self.ended_since.entry(view.uid.clone()).or_insert(now);
             let grace = if self.created_here.contains(&view.uid) {

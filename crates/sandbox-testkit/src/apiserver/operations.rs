@@ -44,7 +44,14 @@ impl ApiServer {
                 || not_found_response(request),
                 |found| ApiResponse::ok(200, found),
             ),
-            "create" => state.create(request, body),
+            "create" => {
+                let response = state.create(request, body);
+                let is_new_pod = record.resource == "pods" && response.code == 201;
+                if is_new_pod && state.starts_pods && !record.dry_run {
+                    self.start_pod_soon(&response.body);
+                }
+                response
+            }
             "patch" | "update" => state.update(request, body),
             "delete" => {
                 let response = state.delete(request, body);
@@ -60,6 +67,12 @@ impl ApiServer {
             self.notify();
         }
         response
+    }
+
+    fn start_pod_soon(&self, pod: &Value) {
+        let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+        let (server, name) = (self.clone(), name.to_owned());
+        tokio::spawn(async move { server.run_pod(&name) });
     }
 
     /// Removes a terminating Pod after a delay.
@@ -236,15 +249,46 @@ fn terminating_pod(response: &ApiResponse) -> Option<(String, String)> {
     })?
 }
 
+/// Lists objects, in pages if the request has a limit. The objects are those of now, but the version is that of the
+/// first page, so that a watch from it repeats what has changed in between.
 fn list(request: &ParsedRequest, store: &Store, selector: &Selector) -> ApiResponse {
-    let (version, kind) = request.object_type();
+    let (api_version, kind) = request.object_type();
+    let limit = request
+        .query
+        .get("limit")
+        .and_then(|text| text.parse().ok());
+    let limit = limit.filter(|limit| *limit > 0).unwrap_or(usize::MAX);
+    let continuation = request.query.get("continue");
+    let (version, after) = match continuation.map(|text| text.split_once('/')) {
+        None => (store.version(), None),
+        Some(Some((version, after))) => match version.parse() {
+            Ok(version) if store.has_history_since(version) => (version, Some(after)),
+            Ok(_) | Err(_) => return expired_list(),
+        },
+        Some(None) => {
+            return ApiResponse::failure(400, "BadRequest", "continue key is not valid");
+        }
+    };
+    let page = store.list(&request.record.resource, selector, after, limit);
+    let mut metadata = json!({"resourceVersion": version.to_string()});
+    if let Some(last) = page.last {
+        metadata["continue"] = json!(format!("{version}/{last}"));
+    }
     ApiResponse::ok(
         200,
         json!({
-            "apiVersion": version, "kind": format!("{kind}List"),
-            "metadata": {"resourceVersion": store.version().to_string()},
-            "items": store.list(&request.record.resource, selector),
+            "apiVersion": api_version, "kind": format!("{kind}List"),
+            "metadata": metadata, "items": page.items,
         }),
+    )
+}
+
+fn expired_list() -> ApiResponse {
+    ApiResponse::failure(
+        410,
+        "Expired",
+        "The provided continue parameter is too old to display a consistent list result. You can start a new list \
+         without the continue parameter.",
     )
 }
 

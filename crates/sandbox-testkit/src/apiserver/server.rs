@@ -38,6 +38,10 @@ pub(super) struct State {
     pub(super) pod_deletion_delay: Duration,
     /// Watches that started in an earlier generation are cut.
     pub(super) generation: u64,
+    /// Whether a watch can begin with a list.
+    pub(super) streams_lists: bool,
+    /// Whether the kubelet starts each new Pod.
+    pub(super) starts_pods: bool,
     pub(super) collects_garbage: bool,
     pub(super) is_collection_scheduled: bool,
 }
@@ -83,6 +87,8 @@ impl ApiServer {
             image_volumes: ImageVolumes::default(),
             pod_deletion_delay: DEFAULT_POD_DELETION_DELAY,
             generation: 0,
+            streams_lists: false,
+            starts_pods: false,
             collects_garbage: true,
             is_collection_scheduled: false,
         };
@@ -96,7 +102,8 @@ impl ApiServer {
         }
     }
 
-    /// Injects a fault into the next request of this kind, such as `create pods`.
+    /// Injects a fault into the next request of this kind, such as `create pods`. `list pods` is every page of a
+    /// list, `continue pods` every page but the first.
     pub fn inject(&self, kind: &str, fault: Fault) {
         self.inject_times(kind, 1, fault);
     }
@@ -135,6 +142,22 @@ impl ApiServer {
     /// Drops the history of changes, so that a watch from an older version is refused with 410.
     pub fn compact_history(&self) {
         self.lock().store.compact_history();
+    }
+
+    /// Keeps at most this many changes. A watch from an older version is refused with 410.
+    pub fn limit_history(&self, changes: usize) {
+        self.lock().store.limit_history(changes);
+    }
+
+    /// Sets whether a watch can begin with a list (`sendInitialEvents`). Otherwise the option is refused, as by
+    /// clusters before 1.27.
+    pub fn set_streaming_lists(&self, are_supported: bool) {
+        self.lock().streams_lists = are_supported;
+    }
+
+    /// Sets whether the kubelet starts each new Pod.
+    pub fn set_pods_start(&self, are_started: bool) {
+        self.lock().starts_pods = are_started;
     }
 
     /// Goes back by this number of versions, as an etcd that is restored from a backup: the next

@@ -73,7 +73,11 @@ impl ApiServer {
         let fault = {
             let mut state = self.lock();
             state.requests.push(request.record.clone());
-            state.faults.next_for(&request.record.kind())
+            let kind = request.record.kind();
+            let is_later_page = request.query.contains_key("continue");
+            let later_page = kind.replacen("list", "continue", usize::from(is_later_page));
+            let fault = state.faults.next_for(&later_page);
+            fault.or_else(|| state.faults.next_for(&kind))
         };
         // This wakes tests that wait for the request.
         self.notify();

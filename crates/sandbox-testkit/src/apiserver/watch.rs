@@ -44,15 +44,20 @@ pub(super) fn start(
         );
         return response.into_response(server.current_time());
     };
+    let is_set = |key: &str| request.query.get(key).is_some_and(|value| value == "true");
+    let begins_with_list = is_set("sendInitialEvents");
+    if begins_with_list && !server.lock().streams_lists {
+        let message = "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for watch unless the WatchList \
+                       feature gate is enabled";
+        let response = ApiResponse::failure(422, "Invalid", message);
+        return response.into_response(server.current_time());
+    }
     let timeout = number("timeoutSeconds").map_or(DEFAULT_TIMEOUT, Duration::from_secs);
-    let feed = WatchFeed {
+    let mut feed = WatchFeed {
         changes: server.inner.changes.subscribe(),
         generation: server.lock().generation,
         position: number("resourceVersion").unwrap_or(0),
-        bookmarks: request
-            .query
-            .get("allowWatchBookmarks")
-            .is_some_and(|value| value == "true"),
+        bookmarks: is_set("allowWatchBookmarks"),
         deadline: Instant::now() + timeout,
         resource: request.record.resource,
         server: server.clone(),
@@ -63,6 +68,9 @@ pub(super) fn start(
         lines: VecDeque::new(),
         has_ended: false,
     };
+    if begins_with_list && feed.fault != Some(Fault::ExpireWatch) {
+        feed.push_list();
+    }
     let frames = stream::unfold(feed, |mut feed| async move {
         let line = feed.next().await?;
         Some((line.map(Frame::data), feed))
@@ -145,6 +153,28 @@ impl WatchFeed {
                 let status = ApiResponse::failure(410, "Expired", "too old resource version").body;
                 self.push_line(&json!({"type": "ERROR", "object": status}).to_string());
             }
+        }
+    }
+
+    /// Queues the existing objects and the bookmark that ends them.
+    fn push_list(&mut self) {
+        let (page, version) = {
+            let state = self.server.lock();
+            let page = state
+                .store
+                .list(&self.resource, &self.selector, None, usize::MAX);
+            (page, state.store.version())
+        };
+        for object in page.items {
+            self.push_event(&json!({"type": "ADDED", "object": object}));
+        }
+        self.position = version;
+        if !self.has_ended && self.fault != Some(Fault::EndAfter(self.sent)) {
+            let metadata = json!({
+                "resourceVersion": version.to_string(), "annotations": {"k8s.io/initial-events-end": "true"},
+            });
+            let object = json!({"kind": "Pod", "apiVersion": "v1", "metadata": metadata});
+            self.push_line(&json!({"type": "BOOKMARK", "object": object}).to_string());
         }
     }
 

@@ -12,8 +12,18 @@ use crate::sync::lock;
 /// Creates the handles of a client, and caches them by id.
 pub(crate) struct HandleCache {
     parts: Arc<Parts>,
-    entries: Mutex<HashMap<SandboxId, Entry>>,
+    state: Mutex<State>,
 }
+
+#[derive(Default)]
+struct State {
+    entries: HashMap<SandboxId, Entry>,
+    /// The number of entries after the last eviction.
+    len_after_eviction: usize,
+}
+
+/// The number of entries below which none is evicted.
+const EVICTION_THRESHOLD: usize = 64;
 
 enum Entry {
     /// Callers have the handles; this entry ends with the last of them.
@@ -27,7 +37,7 @@ impl HandleCache {
     pub(crate) fn new(parts: Arc<Parts>) -> Arc<Self> {
         Arc::new(Self {
             parts,
-            entries: Mutex::default(),
+            state: Mutex::default(),
         })
     }
 
@@ -54,7 +64,7 @@ impl HandleCache {
     }
 
     pub(crate) fn get(&self, id: &SandboxId) -> Option<Sandbox> {
-        match lock(&self.entries).get(id)? {
+        match lock(&self.state).entries.get(id)? {
             Entry::Weak(inner) => inner.upgrade().map(Sandbox::from_inner),
             Entry::Strong(sandbox) => Some(sandbox.clone()),
         }
@@ -62,26 +72,40 @@ impl HandleCache {
 
     /// Holds a handle until its sandbox is deleted.
     pub(crate) fn insert_strong(&self, sandbox: &Sandbox) {
-        lock(&self.entries).insert(sandbox.id().clone(), Entry::Strong(sandbox.clone()));
+        let entry = Entry::Strong(sandbox.clone());
+        lock(&self.state)
+            .entries
+            .insert(sandbox.id().clone(), entry);
     }
 
+    /// Whenever the number of entries has doubled, those without handles are evicted.
     fn insert_weak(&self, sandbox: &Sandbox) {
-        let mut entries = lock(&self.entries);
-        entries
+        let mut state = lock(&self.state);
+        let entry = Entry::Weak(sandbox.downgrade());
+        state.entries.insert(sandbox.id().clone(), entry);
+        if state.entries.len() < EVICTION_THRESHOLD.max(2 * state.len_after_eviction) {
+            return;
+        }
+        state
+            .entries
             .retain(|_, entry| !matches!(entry, Entry::Weak(inner) if inner.strong_count() == 0));
-        entries.insert(sandbox.id().clone(), Entry::Weak(sandbox.downgrade()));
+        state.len_after_eviction = state.entries.len();
     }
 
     /// Removes the handle of this instance. One of a newer instance under the same id stays.
     fn remove(&self, id: &SandboxId, uid: &Uid) {
-        let mut entries = lock(&self.entries);
-        let is_same = match entries.get(id) {
+        let mut state = lock(&self.state);
+        let is_same = match state.entries.get(id) {
             Some(Entry::Weak(inner)) => inner.upgrade().is_none_or(|inner| inner.info.uid == *uid),
             Some(Entry::Strong(sandbox)) => sandbox.uid() == uid,
             None => false,
         };
-        let removed = if is_same { entries.remove(id) } else { None };
-        drop(entries);
+        let removed = if is_same {
+            state.entries.remove(id)
+        } else {
+            None
+        };
+        drop(state);
         // Dropping a handle may lock the entries again.
         drop(removed);
     }

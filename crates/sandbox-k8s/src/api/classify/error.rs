@@ -166,7 +166,7 @@ fn error(
         (intent, _) => Error::Backend {
             backend: "k8s",
             operation: match intent {
-                Intent::Read => "read from the API server",
+                Intent::Read | Intent::Continue => "read from the API server",
                 Intent::Create => "create an object",
                 Intent::Delete => "delete an object",
                 Intent::Patch => "change an object",

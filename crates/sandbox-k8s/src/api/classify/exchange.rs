@@ -16,6 +16,8 @@ pub(super) const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 pub(crate) enum Intent {
     /// Get, list or watch.
     Read,
+    /// Continue a list with its next page.
+    Continue,
     /// Create an object with a name and nonce of the client.
     Create,
     /// Delete an object with a certain uid, and optionally a certain resourceVersion.

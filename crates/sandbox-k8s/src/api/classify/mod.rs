@@ -35,6 +35,8 @@ pub(crate) enum NextStep {
     /// The object is not in the expected state. Read it again and decide again, until the deadline. A
     /// patch that can never apply gets the same response, so the caller has to limit the rounds.
     Conflict,
+    /// The version that a list began with is not kept any more. The list starts again.
+    Expired,
     /// The client lacks a permission or is unknown. A retry does not help, unless the API server has
     /// only just started: then it denies every request.
     Denied(Failure),
@@ -65,11 +67,11 @@ pub(crate) fn classify(request: &RequestContext<'_>, response: &FailedResponse<'
     match code {
         408 | 429 | 502..=504 => retry(),
         500 if request.attempt < MAX_RETRIES_OF_INTERNAL_ERRORS => retry(),
-        // A list in several pages has expired; a new one starts.
+        410 if request.intent == Intent::Continue => NextStep::Expired,
         410 if request.intent == Intent::Read => retry(),
         404 | 410 => match request.intent {
             Intent::Delete => NextStep::Missing,
-            Intent::Read | Intent::Create | Intent::Patch => {
+            Intent::Read | Intent::Continue | Intent::Create | Intent::Patch => {
                 permanent(error::missing(request, response))
             }
         },
@@ -108,7 +110,7 @@ fn conflict(request: &RequestContext<'_>, response: &FailedResponse<'_>) -> Next
         },
         Intent::Patch => NextStep::Conflict,
         // A delete that was denied, for example by a webhook: the object still exists.
-        Intent::Delete | Intent::Read => {
+        Intent::Delete | Intent::Read | Intent::Continue => {
             NextStep::Permanent(error::refused(request, response).into())
         }
     }

@@ -1,6 +1,6 @@
 use super::exchange::MAX_RETRY_AFTER;
 use super::*;
-use Intent::{Create, Delete, Patch, Read};
+use Intent::{Continue, Create, Delete, Patch, Read};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use sandbox_core::{CreationReason, Error};
 
@@ -14,6 +14,7 @@ fn decide(intent: Intent, code: u16, reason: &str, message: &str, attempt: u32) 
     let id = "sbx-a".parse().unwrap();
     let verb = match intent {
         Read => "get",
+        Continue => "list",
         Create => "create",
         Delete => "delete",
         Patch => "patch",
@@ -36,7 +37,7 @@ fn decide(intent: Intent, code: u16, reason: &str, message: &str, attempt: u32) 
     )
 }
 
-/// The decision in one letter: Retry, check the Nonce, Gone already, Conflict, Denied,
+/// The decision in one letter: Retry, check the Nonce, Gone already, Conflict, Expired, Denied,
 /// Permanent.
 fn letter(next: &NextStep) -> char {
     match next {
@@ -44,6 +45,7 @@ fn letter(next: &NextStep) -> char {
         NextStep::CheckNonce => 'N',
         NextStep::Missing => 'G',
         NextStep::Conflict => 'C',
+        NextStep::Expired => 'E',
         NextStep::Denied(_) => 'D',
         NextStep::Permanent(_) => 'P',
     }
@@ -52,25 +54,25 @@ fn letter(next: &NextStep) -> char {
 #[test]
 fn intents_decide_what_a_response_means() {
     for (code, reason, decisions) in [
-        // read, create, delete, patch
-        (429, "TooManyRequests", "RRRR"),
-        (503, "ServiceUnavailable", "RRRR"),
-        (504, "Timeout", "RRRR"),
-        (502, "", "RRRR"),
-        (408, "", "RRRR"),
-        (500, "InternalError", "RRRR"),
-        (409, "AlreadyExists", "PNPC"),
-        (409, "Conflict", "PRPC"),
-        (422, "Invalid", "PPPC"),
-        (404, "NotFound", "PPGP"),
-        (410, "Expired", "RPGP"),
-        (401, "Unauthorized", "DDDD"),
-        (403, "Forbidden", "DDDD"),
-        (400, "BadRequest", "PPPP"),
-        (405, "MethodNotAllowed", "PPPP"),
-        (413, "RequestEntityTooLarge", "PPPP"),
+        // read, continue, create, delete, patch
+        (429, "TooManyRequests", "RRRRR"),
+        (503, "ServiceUnavailable", "RRRRR"),
+        (504, "Timeout", "RRRRR"),
+        (502, "", "RRRRR"),
+        (408, "", "RRRRR"),
+        (500, "InternalError", "RRRRR"),
+        (409, "AlreadyExists", "PPNPC"),
+        (409, "Conflict", "PPRPC"),
+        (422, "Invalid", "PPPPC"),
+        (404, "NotFound", "PPPGP"),
+        (410, "Expired", "REPGP"),
+        (401, "Unauthorized", "DDDDD"),
+        (403, "Forbidden", "DDDDD"),
+        (400, "BadRequest", "PPPPP"),
+        (405, "MethodNotAllowed", "PPPPP"),
+        (413, "RequestEntityTooLarge", "PPPPP"),
     ] {
-        let found: String = [Read, Create, Delete, Patch]
+        let found: String = [Read, Continue, Create, Delete, Patch]
             .iter()
             .map(|intent| letter(&decide(*intent, code, reason, "", 0)))
             .collect();
@@ -81,7 +83,7 @@ fn intents_decide_what_a_response_means() {
 #[test]
 fn a_lost_response_is_retried_and_given_up_with_a_cause() {
     let id = "sbx-a".parse().unwrap();
-    for intent in [Read, Create, Delete, Patch] {
+    for intent in [Read, Continue, Create, Delete, Patch] {
         let request = RequestContext {
             intent,
             verb: "get",
@@ -191,7 +193,7 @@ fn a_wait_is_read_from_both_places_and_capped() {
 #[test]
 fn giving_up_says_when_to_retry() {
     let id = "sbx-a".parse().unwrap();
-    for intent in [Read, Create, Delete, Patch] {
+    for intent in [Read, Continue, Create, Delete, Patch] {
         let request = RequestContext {
             intent,
             verb: "v",

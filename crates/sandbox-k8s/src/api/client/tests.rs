@@ -34,7 +34,7 @@ async fn list_error(server: &str, proxy: Option<&str>) -> Error {
     };
     let mut api = ApiClient::new(connect(&options).await.unwrap(), "boxes".into());
     api.first_contact_timeout = Duration::from_millis(200);
-    let listed = api.list::<Pod>("", Deadline::from_now(LOOKUP_TIMEOUT));
+    let listed = api.list("", LOOKUP_TIMEOUT, |pod: Pod| Some(pod));
     listed.await.unwrap_err()
 }
 

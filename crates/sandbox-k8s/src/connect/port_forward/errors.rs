@@ -92,6 +92,7 @@ fn denied(api: &ApiClient, code: u16) -> Option<Error> {
         | NextStep::CheckNonce
         | NextStep::Missing
         | NextStep::Conflict
+        | NextStep::Expired
         | NextStep::Permanent(_) => None,
     }
 }

@@ -108,6 +108,11 @@ impl Index {
         &self.health
     }
 
+    /// Returns how many sandboxes it has.
+    pub(crate) fn len(&self) -> usize {
+        self.pods.len()
+    }
+
     /// Looks up the sandbox that has this id now.
     pub(crate) fn look_up(&self, id: &SandboxId) -> Lookup {
         match self.names.get(id) {

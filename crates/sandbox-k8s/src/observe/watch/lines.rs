@@ -1,6 +1,6 @@
 //! Splits the body of a watch response into lines.
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::stream::{BoxStream, Stream};
 
@@ -8,7 +8,7 @@ use futures_util::stream::{BoxStream, Stream};
 pub(crate) struct Lines {
     body: BoxStream<'static, kube::Result<Bytes>>,
     /// The bytes received after the last complete line.
-    buffer: Vec<u8>,
+    buffer: BytesMut,
     /// How many bytes of the buffer are known to hold no line feed.
     searched: usize,
 }
@@ -20,22 +20,22 @@ impl Lines {
     pub(crate) fn new(body: impl Stream<Item = kube::Result<Bytes>> + Send + 'static) -> Self {
         Self {
             body: body.boxed(),
-            buffer: Vec::new(),
+            buffer: BytesMut::new(),
             searched: 0,
         }
     }
 
     /// Returns the next complete line; an incomplete last one is dropped. Cancel safe.
-    pub(crate) async fn next(&mut self) -> kube::Result<Option<Vec<u8>>> {
+    pub(crate) async fn next(&mut self) -> kube::Result<Option<Bytes>> {
         loop {
             let unsearched = self.buffer.get(self.searched..).unwrap_or_default();
             if let Some(at) = unsearched.iter().position(|byte| *byte == b'\n') {
-                let rest = self.buffer.split_off(self.searched + at + 1);
-                let mut line = std::mem::replace(&mut self.buffer, rest);
-                line.pop();
+                // Splitting copies nothing, however many lines follow.
+                let line = self.buffer.split_to(self.searched + at);
+                self.buffer.advance(1);
                 self.searched = 0;
                 if !line.is_empty() {
-                    return Ok(Some(line));
+                    return Ok(Some(line.freeze()));
                 }
                 continue;
             }
@@ -75,7 +75,7 @@ mod tests {
             let mut lines = lines(pieces);
             let mut found = Vec::new();
             while let Some(line) = lines.next().await.unwrap() {
-                found.push(String::from_utf8(line).unwrap());
+                found.push(String::from_utf8(line.to_vec()).unwrap());
             }
             assert_eq!(found, ["ab", "cd"], "{pieces:?}");
         }

@@ -1,7 +1,7 @@
 //! Periodic work beside the watch: confirms own writes that the watch has not shown, and deletes
 //! sandboxes that have ended.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -57,7 +57,7 @@ pub(super) async fn run_maintenance(api: &ApiClient, shared: &Shared, leases: bo
                 tracing::debug!(%error, "cannot check the Leases of other processes; retrying");
             }
         }
-        backoffs.retain(|uid| due.iter().any(|view| view.uid == *uid));
+        backoffs.retain_only(due.iter().map(|view| &view.uid).collect());
         for view in due
             .iter()
             .filter(|view| backoffs.may_try(&view.uid))
@@ -65,7 +65,7 @@ pub(super) async fn run_maintenance(api: &ApiClient, shared: &Shared, leases: bo
         {
             match sweeper::delete(api, view).await {
                 Ok(removed) => {
-                    backoffs.retain(|uid| *uid != view.uid);
+                    backoffs.forget(&view.uid);
                     if removed {
                         shared.update(|index| index.record_deletion(&view.uid, now()));
                     }
@@ -100,8 +100,12 @@ impl Backoffs {
         pause
     }
 
-    fn retain(&mut self, keep: impl Fn(&Uid) -> bool) {
-        self.0.retain(|uid, _| keep(uid));
+    fn forget(&mut self, uid: &Uid) {
+        self.0.remove(uid);
+    }
+
+    fn retain_only(&mut self, due: HashSet<&Uid>) {
+        self.0.retain(|uid, _| due.contains(uid));
     }
 }
 

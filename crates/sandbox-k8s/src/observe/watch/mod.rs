@@ -2,7 +2,9 @@
 
 mod follow;
 mod lines;
+mod list;
 mod maintenance;
+mod pace;
 mod state;
 mod stream;
 mod watcher;

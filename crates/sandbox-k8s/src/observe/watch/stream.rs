@@ -17,10 +17,10 @@ use sandbox_core::{Deadline, Uid, metrics};
 use tokio::time::Instant;
 
 use super::lines::Lines;
+use super::list::{Listed, Lister};
+use super::pace::Pace;
 use super::state::{Shared, now};
-use crate::api::classify::backoff;
 use crate::api::client::{ApiClient, LOOKUP_TIMEOUT};
-use crate::api::retry::random_part;
 use crate::api::watch_error::WatchError;
 use crate::manifest::labels;
 use crate::observe::index::Event;
@@ -32,10 +32,6 @@ const WATCH_TIMEOUT: Duration = Duration::from_secs(290);
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(100);
 /// A watch that ends sooner counts as a failure.
 const MIN_DURATION: Duration = Duration::from_secs(5);
-/// How long the API server may fail before the index counts as out of date. One request per sandbox
-/// would not help an API server that is overloaded.
-const DEGRADE_AFTER: Duration = Duration::from_secs(30);
-
 /// The interval at which a forbidden watch is retried, because the right may be granted.
 const FORBIDDEN_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -55,20 +51,23 @@ struct Position {
     /// Whether a watch from this version or an earlier one was accepted. If the first watch after a list
     /// is refused, the version is not the cause.
     was_accepted: bool,
+    /// The watch that has delivered the list, if it was streamed.
+    lines: Option<Lines>,
 }
 
 /// Lists and watches for ever.
 pub(super) async fn list_and_watch(api: &ApiClient, shared: &Shared) {
-    let mut pace = Pace::default();
+    let (mut pace, mut lister) = (Pace::default(), Lister::default());
     let mut position = None;
     loop {
         let began = Instant::now();
         let end = match position.take() {
-            None => match list(api, shared).await {
-                Ok(version) => {
+            None => match lister.list(api, shared, WATCH_TIMEOUT).await {
+                Ok(Listed { version, lines }) => {
                     position = Some(Position {
                         version,
                         was_accepted: false,
+                        lines,
                     });
                     continue;
                 }
@@ -105,30 +104,13 @@ pub(super) async fn list_and_watch(api: &ApiClient, shared: &Shared) {
     }
 }
 
-async fn list(api: &ApiClient, shared: &Shared) -> Result<String, WatchError> {
-    shared.update(|index| index.apply(Event::Init, now()));
-    let listed = api
-        .list_for_watch::<Pod>(&labels::selector(), Deadline::from_now(LOOKUP_TIMEOUT))
-        .await?;
-    for view in listed.items.iter().filter_map(managed_view) {
-        shared.update(|index| index.apply(Event::InitApply(view), now()));
-    }
-    shared.update(|index| index.apply(Event::InitDone, now()));
-    Ok(listed.metadata.resource_version.unwrap_or_default())
-}
-
 async fn watch(api: &ApiClient, shared: &Shared, position: &mut Position, pace: &mut Pace) -> End {
-    let opened = api
-        .open_watch::<Pod>(
-            &labels::selector(),
-            &position.version,
-            WATCH_TIMEOUT,
-            Deadline::from_now(LOOKUP_TIMEOUT),
-        )
-        .await;
-    let mut lines = match opened {
-        Ok(body) => Lines::new(body.into_data_stream()),
-        Err(error) => return position.classify(error),
+    let mut lines = match position.lines.take() {
+        Some(lines) => lines,
+        None => match open(api, &position.version).await {
+            Ok(lines) => lines,
+            Err(error) => return position.classify(error),
+        },
     };
     pace.failed_since = None;
     position.was_accepted = true;
@@ -183,6 +165,14 @@ async fn watch(api: &ApiClient, shared: &Shared, position: &mut Position, pace: 
     }
 }
 
+async fn open(api: &ApiClient, version: &str) -> Result<Lines, WatchError> {
+    let deadline = Deadline::from_now(LOOKUP_TIMEOUT);
+    let body = api
+        .open_watch::<Pod>(&labels::selector(), version, WATCH_TIMEOUT, deadline)
+        .await?;
+    Ok(Lines::new(body.into_data_stream()))
+}
+
 impl Position {
     /// Returns whether a refusal is about this position or about something else.
     fn classify(&self, error: WatchError) -> End {
@@ -190,26 +180,5 @@ impl Position {
             return End::Expired;
         }
         End::Failed(error)
-    }
-}
-
-/// The backoff of retries.
-#[derive(Default)]
-struct Pace {
-    failures: u32,
-    failed_since: Option<Instant>,
-}
-
-impl Pace {
-    async fn wait(&mut self, retry_after: Option<Duration>) {
-        let pause =
-            backoff(self.failures).mul_f64(0.5) + random_part(backoff(self.failures).mul_f64(0.5));
-        self.failures = self.failures.saturating_add(1);
-        tokio::time::sleep(retry_after.unwrap_or(pause)).await;
-    }
-
-    fn has_failed_long(&self) -> bool {
-        self.failed_since
-            .is_some_and(|since| since.elapsed() >= DEGRADE_AFTER)
     }
 }

@@ -113,11 +113,10 @@ impl Watch {
         if let Some(views) = self.shared.lock().index.views() {
             return Ok(views);
         }
-        let (pods, _) = self
-            .api
-            .list::<Pod>(&labels::selector(), Deadline::from_now(LOOKUP_TIMEOUT))
-            .await?;
-        Ok(pods.iter().filter_map(managed_view).map(Arc::new).collect())
+        let view = |pod: Pod| managed_view(&pod).map(Arc::new);
+        let selector = labels::selector();
+        let (views, _) = self.api.list(&selector, LOOKUP_TIMEOUT, view).await?;
+        Ok(views)
     }
 
     /// Records the response to a create request of this client.
