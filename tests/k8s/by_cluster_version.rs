@@ -19,9 +19,26 @@ use crate::deploy_manifests::{self, CLIENT};
 
 cases![
     image_volumes_are_used_where_they_work,
+    the_flow_schema_is_accepted,
     the_pod_security_standard_is_enforced,
     websockets_need_the_permission_to_create,
 ];
+
+/// The first version with `flowcontrol.apiserver.k8s.io/v1`.
+const FLOW_CONTROL_SINCE: u32 = 29;
+
+async fn the_flow_schema_is_accepted(_: TestedBackend) -> Outcome {
+    let is_supported = minor_version().await? >= FLOW_CONTROL_SINCE;
+    let checked = tokio::task::spawn_blocking(|| {
+        deploy_manifests::check_flow_schema().map_err(|error| error.to_string())
+    });
+    match checked.await? {
+        Ok(()) => assert!(is_supported),
+        Err(error) if is_supported => return Err(error.into()),
+        Err(error) => assert!(error.contains("no matches for kind"), "{error}"),
+    }
+    Ok(())
+}
 
 fn client_on(backend: KubernetesBackend) -> Client {
     client_for(backend, defaults())

@@ -52,6 +52,14 @@ pub(crate) async fn create_namespace(client: &kube::Client, strict: bool) -> Out
     Ok(name)
 }
 
+/// Checks whether the cluster would accept `flow-schema.yaml`. Nothing is stored, because it concerns the whole cluster.
+pub(crate) fn check_flow_schema() -> Outcome {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/flow-schema.yaml");
+    let mut kubectl = kubectl();
+    kubectl.args(["create", "--dry-run=server", "-f"]).arg(file);
+    check_success(kubectl.output()?).map(|_| ())
+}
+
 /// Runs `work` in a namespace of its own, which is deleted even if the work fails.
 pub(crate) async fn with_namespace<W>(
     strict: bool,
