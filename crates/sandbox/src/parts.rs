@@ -21,7 +21,11 @@ pub(crate) struct Parts {
     pub(crate) location: Option<String>,
     /// The settings as environment variables, for another process.
     pub(crate) environment: Vec<(&'static str, OsString)>,
+    /// Creates the parts for another namespace, if the backend has namespaces.
+    pub(crate) in_namespace: Option<InNamespace>,
 }
+
+pub(crate) type InNamespace = Box<dyn Fn(&str) -> Result<Parts> + Send + Sync>;
 
 impl Parts {
     /// Closes the connections to a sandbox, then deletes it.

@@ -1,5 +1,6 @@
 //! Sends requests to the API server: bounded by a deadline, and retried where the operation allows it.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use kube::Client;
@@ -42,10 +43,10 @@ pub(crate) struct ApiClient {
     pub(crate) client: Client,
     pub(crate) namespace: String,
     /// The API server's clock.
-    pub(crate) clock: ServerClock,
+    pub(crate) clock: Arc<ServerClock>,
     /// Whether the API server was unavailable recently.
-    pub(crate) outage: Outage,
-    write_permits: Semaphore,
+    pub(crate) outage: Arc<Outage>,
+    write_permits: Arc<Semaphore>,
     first_contact_timeout: Duration,
 }
 
@@ -78,10 +79,23 @@ impl ApiClient {
         Self {
             client,
             namespace,
-            clock: ServerClock::default(),
-            outage: Outage::default(),
-            write_permits: Semaphore::new(MAX_CONCURRENT_WRITES),
+            clock: Arc::default(),
+            outage: Arc::default(),
+            write_permits: Arc::new(Semaphore::new(MAX_CONCURRENT_WRITES)),
             first_contact_timeout: FIRST_CONTACT_TIMEOUT,
+        }
+    }
+
+    /// Returns a client of the same API server for another namespace. Both share the connections, the limit of
+    /// writes at once, and what is known about the server.
+    pub(crate) fn for_namespace(&self, namespace: String) -> Self {
+        Self {
+            client: self.client.clone(),
+            namespace,
+            clock: Arc::clone(&self.clock),
+            outage: Arc::clone(&self.outage),
+            write_permits: Arc::clone(&self.write_permits),
+            first_contact_timeout: self.first_contact_timeout,
         }
     }
 

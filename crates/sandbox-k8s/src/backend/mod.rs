@@ -58,7 +58,11 @@ impl KubernetesBackend {
             .namespace
             .clone()
             .unwrap_or_else(|| client.default_namespace().to_owned());
-        let api = Arc::new(ApiClient::new(client, namespace));
+        Self::with_api(ApiClient::new(client, namespace), options)
+    }
+
+    fn with_api(api: ApiClient, options: KubernetesOptions) -> Self {
+        let api = Arc::new(api);
         let lease_keeper = options
             .owner_lease
             .map(|duration| LeaseKeeper::new(Arc::clone(&api), duration));
@@ -77,6 +81,29 @@ impl KubernetesBackend {
         Self {
             shared: Arc::new(shared),
         }
+    }
+
+    /// Returns a backend with the same options for another namespace of the cluster. Both share the connections to
+    /// the API server and the limit of changes at once. Each has a watch of its own, which starts with its first
+    /// use and ends with its last clone; so keep the backend of a namespace rather than create it again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for a name that no namespace can have
+    /// ([RFC 1123 label](https://kubernetes.io/docs/concepts/overview/working-with-objects/names/#dns-label-names)).
+    pub fn in_namespace(&self, namespace: &str) -> Result<Self> {
+        if !is_dns_label(namespace) {
+            let reason = "use 1 to 63 lower-case letters, digits and inner hyphens";
+            return Err(Error::invalid("namespace", namespace, reason));
+        }
+        let mut options = self.shared.options.clone();
+        options.namespace = Some(namespace.to_owned());
+        let api = self.shared.api().for_namespace(namespace.to_owned());
+        let backend = Self::with_api(api, options);
+        Ok(match self.shared.host_key_probe.get() {
+            Some(probe) => backend.with_host_key_probe(Arc::clone(probe)),
+            None => backend,
+        })
     }
 
     /// Sets the probe that fetches the host key of an image's SSH server. Sandboxes with
@@ -99,6 +126,14 @@ impl KubernetesBackend {
     pub fn namespace(&self) -> &str {
         &self.shared.api().namespace
     }
+}
+
+fn is_dns_label(name: &str) -> bool {
+    let is_inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=63).contains(&name.len())
+        && name.bytes().all(is_inner)
+        && !name.starts_with('-')
+        && !name.ends_with('-')
 }
 
 #[async_trait]

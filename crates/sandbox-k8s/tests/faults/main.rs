@@ -13,6 +13,7 @@ mod lease;
 mod lifetime;
 mod logs;
 mod metrics;
+mod namespaces;
 mod pages;
 mod preflight;
 mod proxies;

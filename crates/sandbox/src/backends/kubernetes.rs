@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use sandbox_config::{Settings, SshSettings};
 use sandbox_core::{Connector, Result};
+use sandbox_k8s::KubernetesBackend;
 use sandbox_k8s::options::{AuthorizedKey, ImageServer, Injection, KubernetesOptions, Transport};
 
 use super::parse::parse_setting;
@@ -25,22 +26,52 @@ pub(super) async fn open(settings: &Settings) -> Result<Parts> {
         .context
         .clone_from(&settings.kubernetes.context);
     let cluster = sandbox_k8s::open_cluster(&cluster_options).await?;
-    let cluster_name = cluster.to_string();
-    let context = cluster.context.clone();
-    let backend = sandbox_k8s::KubernetesBackend::new(cluster.client, options)
+    let source = Source {
+        settings: settings.clone(),
+        cluster: cluster.to_string(),
+        context: cluster.context.clone(),
+        transport,
+    };
+    let backend = KubernetesBackend::new(cluster.client, options)
         .with_host_key_probe(Arc::new(sandbox_ssh::SshHostKeyProbe::new()));
-    let connector: Arc<dyn Connector> = Arc::new(backend.connector());
-    let sessions = sandbox_ssh::SshSessions::new(Arc::clone(&connector), ssh_options(settings));
-    let location = format!("namespace {} of {cluster_name}", backend.namespace());
-    let environment = environment(settings, backend.namespace(), context, transport);
-    Ok(Parts {
-        backend: Arc::new(backend),
-        sessions: Arc::new(sessions),
-        connector: Some(connector),
-        defaults: Defaults::from_settings(settings),
-        location: Some(location),
-        environment,
-    })
+    Ok(source.parts(backend))
+}
+
+/// What the clients of all namespaces of a cluster have in common.
+#[derive(Clone)]
+struct Source {
+    settings: Settings,
+    /// The cluster, as text for people.
+    cluster: String,
+    context: Option<String>,
+    transport: Transport,
+}
+
+impl Source {
+    /// Creates the parts of a client for the namespace of the backend.
+    fn parts(&self, backend: KubernetesBackend) -> Parts {
+        let Self {
+            settings,
+            cluster,
+            context,
+            transport,
+        } = self;
+        let connector: Arc<dyn Connector> = Arc::new(backend.connector());
+        let sessions = sandbox_ssh::SshSessions::new(Arc::clone(&connector), ssh_options(settings));
+        let namespace = backend.namespace().to_owned();
+        let (source, own) = (self.clone(), backend.clone());
+        Parts {
+            backend: Arc::new(backend),
+            sessions: Arc::new(sessions),
+            connector: Some(connector),
+            defaults: Defaults::from_settings(settings),
+            location: Some(format!("namespace {namespace} of {cluster}")),
+            environment: environment(settings, &namespace, context.clone(), *transport),
+            in_namespace: Some(Box::new(move |other| {
+                Ok(source.parts(own.in_namespace(other)?))
+            })),
+        }
+    }
 }
 
 /// Returns the variables with which another process finds the same cluster and namespace. They name
@@ -127,6 +158,33 @@ mod tests {
             options(&Settings::default()).unwrap(),
             KubernetesOptions::default()
         );
+    }
+
+    #[tokio::test]
+    async fn another_namespace_differs_in_nothing_else() {
+        let kubeconfig =
+            std::env::temp_dir().join(format!("sandbox-kubeconfig-{}", std::process::id()));
+        let text = r#"{"apiVersion": "v1", "kind": "Config", "current-context": "here",
+            "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}],
+            "contexts": [{"name": "here", "context": {"cluster": "c", "user": "u", "namespace": "one"}}],
+            "users": [{"name": "u", "user": {}}]}"#;
+        std::fs::write(&kubeconfig, text).unwrap();
+        let mut settings = Settings::default();
+        settings.kubernetes.kubeconfig = Some(kubeconfig.clone());
+        let one = open(&settings).await.unwrap();
+        std::fs::remove_file(kubeconfig).unwrap();
+        let in_namespace = one.in_namespace.as_ref().unwrap();
+        let two = in_namespace("two").unwrap();
+        assert!(in_namespace("no/namespace").is_err());
+        let location = one.location.unwrap();
+        assert!(location.starts_with("namespace one of "), "{location}");
+        assert_eq!(two.location.unwrap(), location.replacen("one", "two", 1));
+        let of_two = |variable: &(&'static str, OsString)| match variable.0 {
+            "SANDBOX_NAMESPACE" => ("SANDBOX_NAMESPACE", "two".into()),
+            _ => variable.clone(),
+        };
+        let expected: Vec<_> = one.environment.iter().map(of_two).collect();
+        assert_eq!(two.environment, expected);
     }
 
     #[test]

@@ -29,5 +29,6 @@ pub(super) fn open(settings: &Settings) -> Result<Parts> {
         defaults: Defaults::from_settings(settings),
         location: None,
         environment,
+        in_namespace: None,
     })
 }

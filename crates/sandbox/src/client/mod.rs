@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use sandbox_config::Settings;
 use sandbox_core::{
-    Capabilities, Deadline, Env, Freshness, ListFilter, LogOptions, LogStream, Result,
+    Capabilities, Deadline, Env, Error, Freshness, ListFilter, LogOptions, LogStream, Result,
     SandboxBackend, SandboxId, SandboxInfo, SessionSource, SweepOptions, SweepReport,
 };
 
@@ -117,7 +117,38 @@ impl Client {
             defaults,
             location: None,
             environment: Vec::new(),
+            in_namespace: None,
         })
+    }
+
+    /// Returns a client for another namespace of the same cluster, with the same settings. It is cheap: both share the
+    /// connections to the API server, and at most 32 changes at once. Ids are of their own in each namespace, and each
+    /// namespace has a watch, which starts with the first use of its client. So keep the clients that you use.
+    ///
+    /// ```no_run
+    /// # async fn example(client: sandbox::Client) -> sandbox::Result<()> {
+    /// for team in ["team-a", "team-b"] {
+    ///     let client = client.in_namespace(team)?;
+    ///     println!("{team}: {}", client.list(Default::default()).await?.len());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`](crate::Error::Invalid) for a name that no namespace can have, and
+    /// [`Error::Unsupported`](crate::Error::Unsupported) unless the client was created from settings for Kubernetes.
+    /// Whether the namespace exists shows the first use.
+    pub fn in_namespace(&self, namespace: &str) -> Result<Self> {
+        match &self.parts.in_namespace {
+            Some(in_namespace) => Ok(Self::from_parts(in_namespace(namespace)?)),
+            None => Err(Error::unsupported(
+                format!("the namespace {namespace}"),
+                format!("a client of the backend {}", self.parts.backend.name()),
+                "create the client from settings with SANDBOX_BACKEND=k8s",
+            )),
+        }
     }
 
     /// Returns a builder for a new sandbox. Nothing happens until

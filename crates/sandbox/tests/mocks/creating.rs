@@ -397,3 +397,13 @@ async fn mistakes_are_reported_before_anything_is_created() {
         assert!(error.to_string().contains(named), "{error}");
     }
 }
+
+#[test]
+fn a_backend_without_namespaces_refuses_others() {
+    let client = client(base_backend(), sessions(MockSession::new()));
+    let refused = client.in_namespace("team-a").unwrap_err();
+    assert!(
+        refused.to_string().contains("the namespace team-a"),
+        "{refused}"
+    );
+}
