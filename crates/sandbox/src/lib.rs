@@ -74,18 +74,20 @@
 //! * `mock`: [mockall](https://docs.rs/mockall) mocks of the traits, for the unit tests of
 //!   programs that use sandboxes.
 
-// Imports point down: client uses pool, create and backends, pool uses create, create and transfer use handle, and all of
-// them use parts, defaults and diagnosis.
+// Imports point down: client uses shared_pool, pool, create and backends, shared_pool uses pool, pool uses create, create
+// and transfer use handle, and all of them use parts, defaults and diagnosis.
 mod backends;
 mod client;
 mod create;
 mod defaults;
+mod deletions;
 mod diagnosis;
 mod handle;
 mod memory;
 mod parts;
 mod pool;
 pub mod prelude;
+mod shared_pool;
 mod sync;
 mod transfer;
 
@@ -112,6 +114,10 @@ pub use sandbox_core::{
     ClaimRequest, Claimed, PoolClaim, PoolKey, PoolLead, PoolLeader, PoolMember, PoolMemberState,
     PoolName, SharedPools,
 };
+pub use shared_pool::SharedPool;
+pub use shared_pool::builder::SharedPoolBuilder;
+pub use shared_pool::claim::FromPool;
+pub use shared_pool::status::{FillerStatus, PoolSummary};
 
 // Commands and jobs.
 pub use handle::command::Command;

@@ -9,6 +9,7 @@ use sandbox_core::{
 use tracing::Instrument;
 
 use crate::defaults::Defaults;
+use crate::deletions::Deletions;
 
 /// Everything that a client shares with its sandboxes.
 pub(crate) struct Parts {
@@ -23,6 +24,8 @@ pub(crate) struct Parts {
     pub(crate) environment: Vec<(&'static str, OsString)>,
     /// Creates the parts for another namespace, if the backend has namespaces.
     pub(crate) in_namespace: Option<InNamespace>,
+    /// Deletions in the background.
+    pub(crate) deletions: Deletions,
 }
 
 pub(crate) type InNamespace = Box<dyn Fn(&str) -> Result<Parts> + Send + Sync>;

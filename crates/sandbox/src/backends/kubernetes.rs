@@ -12,6 +12,7 @@ use sandbox_k8s::options::{AuthorizedKey, ImageServer, Injection, KubernetesOpti
 use super::parse::parse_setting;
 use super::ssh::ssh_options;
 use crate::defaults::Defaults;
+use crate::deletions::Deletions;
 use crate::parts::Parts;
 
 /// Opens the cluster, and creates the parts of a client for it.
@@ -70,6 +71,7 @@ impl Source {
             in_namespace: Some(Box::new(move |other| {
                 Ok(source.parts(own.in_namespace(other)?))
             })),
+            deletions: Deletions::default(),
         }
     }
 }

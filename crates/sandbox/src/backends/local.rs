@@ -8,6 +8,7 @@ use sandbox_core::{Connector, Result};
 use super::parse::parse_setting;
 use super::ssh::ssh_options;
 use crate::defaults::Defaults;
+use crate::deletions::Deletions;
 use crate::parts::Parts;
 
 pub(super) fn open(settings: &Settings) -> Result<Parts> {
@@ -30,5 +31,6 @@ pub(super) fn open(settings: &Settings) -> Result<Parts> {
         location: None,
         environment,
         in_namespace: None,
+        deletions: Deletions::default(),
     })
 }

@@ -2,6 +2,7 @@
 
 mod by_id;
 mod other_clients;
+mod pools;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -19,6 +20,7 @@ use crate::backends;
 use crate::create::builder::SandboxBuilder;
 use crate::create::delete_guard::DeleteOnDrop;
 use crate::defaults::Defaults;
+use crate::deletions::Deletions;
 use crate::diagnosis::add_diagnosis;
 use crate::handle::Sandbox;
 use crate::handle::cache::HandleCache;
@@ -118,6 +120,7 @@ impl Client {
             location: None,
             environment: Vec::new(),
             in_namespace: None,
+            deletions: Deletions::default(),
         })
     }
 
@@ -284,8 +287,8 @@ impl Client {
         self.parts.backend.sweep(options).await
     }
 
-    /// Waits until everything that dropped futures left inside sandboxes, such as half-written
-    /// files, is removed. Call it before the program ends, with a timeout, because a sandbox may no
+    /// Waits until everything that dropped futures left is removed: half-written files inside sandboxes, and
+    /// sandboxes whose creation was dropped once they existed. Call it before the program ends, with a timeout, because a sandbox may no
     /// longer answer.
     ///
     /// ```no_run
@@ -295,7 +298,8 @@ impl Client {
     /// # }
     /// ```
     pub async fn settle(&self) {
-        self.parts.sessions.settle().await;
+        let deletions = self.parts.deletions.wait_until_done();
+        tokio::join!(self.parts.sessions.settle(), deletions);
     }
 
     /// Returns what the backend can do.

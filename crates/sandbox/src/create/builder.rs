@@ -58,18 +58,20 @@ pub(crate) struct Personal {
     pub(crate) init: Vec<ExecRequest>,
 }
 
+impl Personal {
+    /// Whether anything is applied to a sandbox itself.
+    pub(crate) fn needs_setup(&self) -> bool {
+        !self.env.is_empty() || !self.init.is_empty()
+    }
+}
+
 impl SandboxBuilder {
     pub(crate) fn new(parts: Arc<Parts>, handles: Arc<HandleCache>) -> Self {
-        let defaults = &parts.defaults;
-        let mut spec = SandboxSpec::default();
-        spec.image.clone_from(&defaults.image);
-        spec.resources = defaults.resources;
-        spec.lifetime = defaults.lifetime;
-        let create_timeout = defaults.create_timeout;
+        let create_timeout = parts.defaults.create_timeout;
         Self {
+            spec: default_spec(&parts),
             parts,
             handles,
-            spec,
             personal: Personal::default(),
             on_event: None,
             create_timeout,
@@ -326,6 +328,11 @@ impl SandboxBuilder {
         }
     }
 
+    /// Returns the specification of a builder that nothing was set on.
+    pub(crate) fn default_spec(&self) -> SandboxSpec {
+        default_spec(&self.parts)
+    }
+
     fn set_parsed<T: std::str::FromStr<Err = Error>>(
         mut self,
         text: &str,
@@ -350,6 +357,15 @@ impl fmt::Debug for SandboxBuilder {
             .field("spec", &self.spec)
             .finish_non_exhaustive()
     }
+}
+
+fn default_spec(parts: &Parts) -> SandboxSpec {
+    let defaults = &parts.defaults;
+    let mut spec = SandboxSpec::default();
+    spec.image.clone_from(&defaults.image);
+    spec.resources = defaults.resources;
+    spec.lifetime = defaults.lifetime;
+    spec
 }
 
 /// Copies a mistake, because a builder can be cloned and an error cannot. All mistakes are of the

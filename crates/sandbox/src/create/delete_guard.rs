@@ -63,7 +63,9 @@ impl Drop for DeleteOnDrop {
         // Without a runtime nothing can be deleted. The sandbox then ends by itself, because no
         // client attaches to it.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let counted = parts.deletions.begin();
             runtime.spawn(async move {
+                let _counted = counted;
                 if let Err(error) = parts.delete(&id, DeleteOptions::for_instance(uid)).await {
                     tracing::warn!(sandbox.id = %id, %error, "cannot delete the sandbox of a dropped creation; it ends by itself");
                 }

@@ -51,13 +51,13 @@ pub struct PoolBuilder {
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct PoolSettings {
-    pub(super) bounds: RangeInclusive<usize>,
-    pub(super) on_empty: OnEmpty,
-    pub(super) max_age: Duration,
-    pub(super) concurrency: usize,
+pub(crate) struct PoolSettings {
+    pub(crate) bounds: RangeInclusive<usize>,
+    pub(crate) on_empty: OnEmpty,
+    pub(crate) max_age: Duration,
+    pub(crate) concurrency: usize,
     /// The ttl of a taken sandbox, from the take.
-    pub(super) ttl: Option<Duration>,
+    pub(crate) ttl: Option<Duration>,
 }
 
 impl PoolBuilder {
@@ -67,13 +67,7 @@ impl PoolBuilder {
     pub(crate) fn new(sandboxes: SandboxBuilder) -> Self {
         Self {
             sandboxes,
-            settings: PoolSettings {
-                bounds: 1..=1,
-                on_empty: OnEmpty::default(),
-                max_age: Self::DEFAULT_MAX_AGE,
-                concurrency: 8,
-                ttl: None,
-            },
+            settings: PoolSettings::default(),
         }
     }
 
@@ -150,8 +144,20 @@ impl PoolBuilder {
     }
 }
 
+impl Default for PoolSettings {
+    fn default() -> Self {
+        Self {
+            bounds: 1..=1,
+            on_empty: OnEmpty::default(),
+            max_age: PoolBuilder::DEFAULT_MAX_AGE,
+            concurrency: 8,
+            ttl: None,
+        }
+    }
+}
+
 impl PoolSettings {
-    fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         let (min, max) = (*self.bounds.start(), *self.bounds.end());
         if max == 0 {
             let reason = "a pool holds at least one sandbox";

@@ -15,20 +15,20 @@ const MAX_FILLS: usize = 32;
 
 /// The latest takes, and how long the latest creations lasted.
 #[derive(Debug, Default)]
-pub(super) struct Demand {
+pub(crate) struct Demand {
     takes: VecDeque<Instant>,
     fills: VecDeque<Duration>,
 }
 
 impl Demand {
-    pub(super) fn record_take(&mut self, now: Instant) {
+    pub(crate) fn record_take(&mut self, now: Instant) {
         if self.takes.len() == MAX_TAKES {
             self.takes.pop_front();
         }
         self.takes.push_back(now);
     }
 
-    pub(super) fn record_fill(&mut self, duration: Duration) {
+    pub(crate) fn record_fill(&mut self, duration: Duration) {
         if self.fills.len() == MAX_FILLS {
             self.fills.pop_front();
         }
@@ -38,7 +38,7 @@ impl Demand {
     /// Returns how many sandboxes should wait: as many as were taken, in the busiest stretch
     /// lately, in one and a half times the time that a creation takes. Those taken meanwhile are
     /// then replaced in time.
-    pub(super) fn target(&mut self, now: Instant, bounds: &RangeInclusive<usize>) -> usize {
+    pub(crate) fn target(&mut self, now: Instant, bounds: &RangeInclusive<usize>) -> usize {
         while self
             .takes
             .front()

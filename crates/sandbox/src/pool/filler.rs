@@ -1,12 +1,12 @@
 //! Creates the sandboxes of a pool.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use sandbox_core::{Result, SandboxEvent, SandboxEventKind};
+use sandbox_core::Result;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::creation::create_when_there_is_room;
 use super::shared::Shared;
 use super::waiting::Waiting;
 
@@ -32,7 +32,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
 }
 
 /// Waits until then, or for ever if there is no time: another event wakes the filler.
-async fn wait_until(time: Option<Instant>) {
+pub(crate) async fn wait_until(time: Option<Instant>) {
     match time {
         Some(time) => tokio::time::sleep_until(time).await,
         None => std::future::pending().await,
@@ -47,34 +47,15 @@ async fn fill(shared: Arc<Shared>) {
     }
 }
 
-/// Creates one sandbox. One that the backend has no room for is held as long as it may wait in the pool, and not replaced
-/// by another that would find no room either.
 async fn create(shared: &Arc<Shared>) -> Result<Waiting> {
-    let mut template = shared.template.clone();
     let max_age = shared.settings.max_age;
+    let mut template = shared.template.clone();
     // It counts from the creation, and the sandbox may wait as long as this.
     let lifetime = &mut template.spec.lifetime.max_lifetime;
     *lifetime = lifetime.saturating_add(max_age);
-    template.room_timeout = max_age;
     let parts = Arc::clone(&template.parts);
-    let own_hook = template.on_event.clone();
     let for_hook = Arc::clone(shared);
-    let has_room = AtomicBool::new(false);
-    let template = template.on_event(move |event| {
-        observe(event, &has_room, &for_hook);
-        if let Some(hook) = &own_hook {
-            hook(event);
-        }
-    });
-    let created = template.create_without_handle().await?;
+    let on_held = move |message: &str| for_hook.record_held(message);
+    let created = create_when_there_is_room(template, max_age, on_held).await?;
     Ok(Waiting::new(created, parts))
-}
-
-/// Notes why the backend has no room for a sandbox.
-fn observe(event: &SandboxEvent, has_room: &AtomicBool, shared: &Shared) {
-    if event.kind.has_room() {
-        has_room.store(true, Ordering::Relaxed);
-    } else if event.kind == SandboxEventKind::Warning && !has_room.load(Ordering::Relaxed) {
-        shared.record_held(&event.message);
-    }
 }

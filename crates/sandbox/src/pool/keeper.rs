@@ -35,7 +35,7 @@ pub(super) async fn run(shared: Arc<Shared>, interval: Duration) {
 }
 
 /// How often waiting sandboxes are checked: often enough to keep them attached.
-pub(super) fn check_interval(attach_timeout: Duration, max_age: Duration) -> Duration {
+pub(crate) fn check_interval(attach_timeout: Duration, max_age: Duration) -> Duration {
     (attach_timeout / 3)
         .min(max_age / 4)
         .max(Duration::from_millis(100))

@@ -1,13 +1,15 @@
 //! Pools of sandboxes that wait, created and connected, until the program takes them.
 
 pub(crate) mod builder;
-mod demand;
-mod filler;
-mod keeper;
+pub(crate) mod creation;
+pub(crate) mod demand;
+pub(crate) mod filler;
+pub(crate) mod keeper;
+pub(crate) mod pace;
 mod shared;
 pub(crate) mod status;
 pub(crate) mod take;
-mod waiting;
+pub(crate) mod waiting;
 
 use std::fmt;
 use std::sync::Arc;

@@ -2,22 +2,19 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use sandbox_core::{CreationReason, Error, Uid, metrics};
+use sandbox_core::{Error, Uid, metrics};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
 use super::builder::PoolSettings;
 use super::demand::Demand;
-use super::status::{PoolProblem, PoolStatus};
+use super::pace::Pace;
+use super::status::PoolStatus;
 use super::waiting::{Check, Waiting};
 use crate::create::builder::SandboxBuilder;
 use crate::sync::lock;
-
-/// The first wait after a failed creation. It doubles while the next ones fail, too.
-const FIRST_BACKOFF: Duration = Duration::from_secs(1);
-const MAX_BACKOFF: Duration = Duration::from_secs(60);
 
 pub(super) struct Shared {
     /// The sandboxes to create.
@@ -29,22 +26,15 @@ pub(super) struct Shared {
     status: watch::Sender<PoolStatus>,
 }
 
-#[derive(Default)]
 struct State {
     /// The oldest first.
     waiting: VecDeque<Waiting>,
     /// Takes that wait for a sandbox, the oldest first.
     requests: VecDeque<oneshot::Sender<Waiting>>,
     filling: usize,
-    /// How many creations may be started at once: one after a failure, then more with each success.
-    batch: usize,
-    failures: u32,
-    /// The wait after the latest failure.
-    backoff: Duration,
-    not_before: Option<Instant>,
+    pace: Pace,
     hits: u64,
     misses: u64,
-    problem: Option<PoolProblem>,
     demand: Demand,
     is_closed: bool,
 }
@@ -52,8 +42,14 @@ struct State {
 impl Shared {
     pub(super) fn new(template: SandboxBuilder, settings: PoolSettings) -> Arc<Self> {
         let state = State {
-            batch: 1,
-            ..State::default()
+            waiting: VecDeque::new(),
+            requests: VecDeque::new(),
+            filling: 0,
+            pace: Pace::new(settings.concurrency),
+            hits: 0,
+            misses: 0,
+            demand: Demand::default(),
+            is_closed: false,
         };
         let status = PoolStatus {
             target: *settings.bounds.start(),
@@ -119,18 +115,13 @@ impl Shared {
     pub(super) fn start_fills(&self) -> usize {
         self.change(|state| {
             let now = Instant::now();
-            if state.is_closed || state.not_before.is_some_and(|at| now < at) {
+            if state.is_closed {
                 return 0;
             }
-            state.not_before = None;
             state.requests.retain(|request| !request.is_closed());
             let wanted = state.demand.target(now, &self.settings.bounds) + state.requests.len();
             let missing = wanted.saturating_sub(state.waiting.len() + state.filling);
-            let room = state
-                .batch
-                .min(self.settings.concurrency)
-                .saturating_sub(state.filling);
-            let started = missing.min(room);
+            let started = state.pace.startable(now, missing, state.filling);
             state.filling += started;
             started
         })
@@ -141,11 +132,7 @@ impl Shared {
         let surplus = self.change(|state| {
             state.filling = state.filling.saturating_sub(1);
             state.demand.record_fill(creation);
-            state.batch = state.batch.saturating_mul(2).min(self.settings.concurrency);
-            state.failures = 0;
-            state.backoff = Duration::ZERO;
-            state.not_before = None;
-            state.problem = None;
+            state.pace.record_success();
             let mut waiting = waiting;
             while let Some(request) = state.requests.pop_front() {
                 match request.send(waiting) {
@@ -167,32 +154,17 @@ impl Shared {
 
     /// Records that a creation failed.
     pub(super) fn record_failure(&self, error: &Error) {
-        let reason = match error {
-            Error::Creation(error) => Some(error.reason),
-            Error::Timeout { .. } => Some(CreationReason::Timeout),
-            _ => None,
-        };
         tracing::warn!(%error, "cannot create a sandbox for the pool; retrying");
         self.change(|state| {
             state.filling = state.filling.saturating_sub(1);
-            state.batch = 1;
-            state.failures = state.failures.saturating_add(1);
-            let now = Instant::now();
-            // Creations that were in progress together fail together: they lengthen the wait once.
-            if state.not_before.is_none_or(|at| at <= now) {
-                state.backoff = (state.backoff * 2).clamp(FIRST_BACKOFF, MAX_BACKOFF);
-                state.not_before = Some(now + state.backoff);
-            }
-            state.set_problem(reason, error.to_string());
+            state.pace.record_failure(error);
         });
         self.wake.notify_one();
     }
 
     /// Records that a sandbox cannot be started yet. It is held, and not counted as a failure.
     pub(super) fn record_held(&self, message: &str) {
-        self.change(|state| {
-            state.set_problem(Some(CreationReason::Unschedulable), message.to_owned());
-        });
+        self.change(|state| state.pace.record_held(message));
     }
 
     /// Counts down a creation that was cancelled.
@@ -202,7 +174,7 @@ impl Shared {
 
     /// Returns the time before which no creation is started.
     pub(super) fn not_before(&self) -> Option<Instant> {
-        lock(&self.state).not_before
+        lock(&self.state).pace.not_before()
     }
 
     /// Returns the checks of all waiting sandboxes.
@@ -274,7 +246,7 @@ impl Shared {
             target,
             hits: state.hits,
             misses: state.misses,
-            problem: state.problem.clone(),
+            problem: state.pace.problem().cloned(),
             is_closed: state.is_closed,
         };
         // Published under the lock, so that the order of changes is kept.
@@ -284,17 +256,5 @@ impl Shared {
             is_new
         });
         result
-    }
-}
-
-impl State {
-    fn set_problem(&mut self, reason: Option<CreationReason>, message: String) {
-        let since = self.problem.as_ref().map(|problem| problem.since);
-        self.problem = Some(PoolProblem {
-            reason,
-            message,
-            since: since.unwrap_or_else(SystemTime::now),
-            failures: self.failures,
-        });
     }
 }

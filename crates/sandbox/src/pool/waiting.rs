@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sandbox_core::{
-    Access, Deadline, DeleteOptions, Env, Error, Freshness, Result, SandboxInfo, SandboxState,
-    Session, Uid, metrics,
+    Access, Deadline, DeleteOptions, Env, Error, Freshness, Result, SandboxId, SandboxInfo,
+    SandboxState, Session, Uid, metrics,
 };
 use tokio::time::Instant;
 
@@ -62,10 +62,7 @@ impl Waiting {
 
     /// Returns what is needed to check whether it still runs, while it waits.
     pub(super) fn check(&self) -> Check {
-        Check {
-            parts: Arc::clone(&self.parts),
-            access: Arc::clone(&self.created.access),
-        }
+        Check::new(Arc::clone(&self.parts), Arc::clone(&self.created.access))
     }
 
     /// Deletes it, and waits until nothing is left.
@@ -163,18 +160,26 @@ impl Waiting {
 }
 
 /// Checks whether a waiting sandbox still runs, and keeps it attached.
-pub(super) struct Check {
+pub(crate) struct Check {
     parts: Arc<Parts>,
     access: Arc<Access>,
 }
 
 impl Check {
-    pub(super) fn uid(&self) -> &Uid {
+    pub(crate) fn new(parts: Arc<Parts>, access: Arc<Access>) -> Self {
+        Self { parts, access }
+    }
+
+    pub(crate) fn id(&self) -> &SandboxId {
+        &self.access.id
+    }
+
+    pub(crate) fn uid(&self) -> &Uid {
         &self.access.uid
     }
 
     /// Returns its session. Nothing is run inside: that would count as use.
-    pub(super) async fn run(&self, timeout: Duration) -> Result<Arc<dyn Session>> {
+    pub(crate) async fn run(&self, timeout: Duration) -> Result<Arc<dyn Session>> {
         let id = &self.access.id;
         let lookup = self.parts.backend.get(id, Freshness::Cached);
         let looked_up = Deadline::from_now(LOOKUP_TIMEOUT)

@@ -5,4 +5,5 @@
 mod creating;
 mod handles;
 mod pool;
+mod shared_pool;
 mod support;

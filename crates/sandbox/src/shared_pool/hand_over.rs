@@ -1,0 +1,184 @@
+//! From a claim that the backend has granted to a sandbox that only the claimer can enter.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sandbox_core::{
+    Access, ClaimRequest, Claimed, Deadline, DownloadRequest, Env, Error, Result, SandboxState,
+    Session, SharedPools, environment_file,
+};
+use tokio::io::AsyncReadExt;
+
+use crate::create::builder::Personal;
+use crate::create::delete_guard::{CLEANUP_WAIT, DeleteOnDrop};
+use crate::create::{Created, personalise, personalise_error};
+use crate::parts::Parts;
+
+/// How long the first connection may take. The sandbox runs, so only one that has just ended takes as long.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// What a claimed sandbox gets.
+pub(super) struct HandOver {
+    pub(super) parts: Arc<Parts>,
+    pub(super) request: ClaimRequest,
+    pub(super) personal: Personal,
+    /// How long the setup may take.
+    pub(super) timeout: Duration,
+}
+
+/// Why a claimed sandbox was not handed over.
+pub(super) enum HandOverError {
+    /// It has ended, or another client has claimed its server. Another one may serve. It is deleted, unless
+    /// it is another client's.
+    Lost(Error),
+    /// The request failed, as it would with another sandbox. This one is deleted.
+    Failed(Error),
+}
+
+impl HandOver {
+    /// Takes the sandbox over from its filler and sets it up. If that fails, or the future is dropped, the
+    /// sandbox is deleted.
+    pub(super) async fn run(
+        &self,
+        pools: &dyn SharedPools,
+        claimed: Claimed,
+    ) -> Result<Created, HandOverError> {
+        let Claimed {
+            mut info,
+            first_access,
+            access,
+        } = claimed;
+        let guard = DeleteOnDrop::new(Arc::clone(&self.parts), info.id.clone(), info.uid.clone());
+        let (access, session) = match self.enter(pools, first_access, access).await {
+            Ok(Some(entered)) => entered,
+            Ok(None) => {
+                // The sandbox is used by the client that its server obeys, whatever the backend says.
+                guard.disarm();
+                return Err(HandOverError::Lost(Error::NotFound { id: info.id }));
+            }
+            Err(error) => {
+                if is_lost(&error) {
+                    // The deletion continues in the background, while the next one is claimed.
+                    return Err(HandOverError::Lost(error));
+                }
+                guard.delete(CLEANUP_WAIT).await;
+                return Err(HandOverError::Failed(error));
+            }
+        };
+        let set_up = Deadline::from_now(self.timeout).bound("setting up the sandbox", async {
+            self.set_up(&*session).await
+        });
+        let env = match set_up.await {
+            Ok(env) => env,
+            Err(error) => {
+                let error = personalise_error(&info, error, Vec::new());
+                guard.delete(CLEANUP_WAIT).await;
+                return Err(HandOverError::Failed(error.into()));
+            }
+        };
+        if info.state == SandboxState::Pending {
+            // A kubelet reports the start late, and this client has just used the sandbox.
+            info.state = SandboxState::Running;
+        }
+        guard.disarm();
+        Ok(Created {
+            info,
+            access,
+            session,
+            env,
+            attach_timeout: self.request.attach_timeout,
+        })
+    }
+
+    /// Connects with the key that the sandbox waited with, and replaces it. `None` if another client was
+    /// faster.
+    async fn enter(
+        &self,
+        pools: &dyn SharedPools,
+        first_access: Access,
+        access: Access,
+    ) -> Result<Option<(Arc<Access>, Arc<dyn Session>)>> {
+        let sessions = &self.parts.sessions;
+        let deadline = Deadline::from_now(CONNECT_TIMEOUT);
+        let stored = async {
+            match self.request.attach_timeout {
+                Some(_) => Ok(()),
+                // The key has to be there before the sandbox outlives this client.
+                None => pools.store_claim_key(&access.id, &access.uid).await,
+            }
+        };
+        let connected = sessions.session(Arc::new(first_access), deadline);
+        let (session, ()) = tokio::try_join!(connected, stored)?;
+        if !session.claim(self.request.clone()).await? {
+            return Ok(None);
+        }
+        // From now on connections are opened with the new key.
+        let access = Arc::new(access);
+        let session = sessions.session(Arc::clone(&access), deadline).await?;
+        Ok(Some((access, session)))
+    }
+
+    /// Sets variables, in addition to those of the pool, and runs the initial commands. Returns the variables
+    /// for every command.
+    async fn set_up(&self, session: &dyn Session) -> Result<Env> {
+        let mut personal = self.personal.clone();
+        let mut env = personal.env.clone();
+        env.extend(&personal.secret_env);
+        if !personal.env.is_empty() {
+            // The file with the variables is replaced, so it gets those of the pool as well.
+            let mut of_pool = read_environment(session).await?;
+            of_pool.extend(&personal.env);
+            personal.env = of_pool;
+        }
+        personalise(session, &personal, &env).await?;
+        Ok(env)
+    }
+}
+
+/// Reads the variables that are stored in the sandbox. What is no variable for the SDK is left out.
+async fn read_environment(session: &dyn Session) -> Result<Env> {
+    let mut env = Env::default();
+    let path = environment_file::PATH.into();
+    match session.stat(&path, true).await {
+        Ok(_) => {}
+        Err(Error::Transfer(error)) if error.reason == sandbox_core::TransferReason::NotFound => {
+            return Ok(env);
+        }
+        Err(error) => return Err(error),
+    }
+    let (reader, writer) = tokio::io::duplex(64 << 10);
+    let mut text = Vec::new();
+    let mut limited = reader.take(environment_file::MAX_BYTES as u64);
+    let request = DownloadRequest::new(environment_file::PATH);
+    let download = session.download(request, Box::new(writer));
+    let (downloaded, read) = tokio::join!(download, async {
+        let read = limited.read_to_end(&mut text).await;
+        // A longer file is not read to its end.
+        drop(limited);
+        read
+    });
+    if text.len() < environment_file::MAX_BYTES {
+        downloaded?;
+    }
+    read.map_err(|error| {
+        let path = environment_file::PATH;
+        let message = "the variables of the pool cannot be read";
+        let reason = sandbox_core::TransferReason::Other;
+        let direction = sandbox_core::Direction::Download;
+        Error::transfer(direction, path, reason, message, Some(error.into()))
+    })?;
+    for (name, value) in environment_file::parse(&text) {
+        if let (Ok(name), Ok(value)) = (std::str::from_utf8(name), std::str::from_utf8(value)) {
+            env.set(name, value).ok();
+        }
+    }
+    Ok(env)
+}
+
+/// Whether an error means that the sandbox has ended or cannot be entered, and that nothing was run in it.
+fn is_lost(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::NotFound { .. } | Error::Connection(_) | Error::Timeout { .. }
+    )
+}

@@ -1,0 +1,5 @@
+//! Pools that processes share, on a backend that elects and a clock that is stepped.
+
+mod claiming;
+mod filling;
+mod world;
