@@ -51,6 +51,8 @@ impl ApiServer {
                     record,
                     namespace: server.inner.namespace.clone(),
                     query: Default::default(),
+                    command: Vec::new(),
+                    websocket_key: None,
                 };
                 server.execute(&request, &json!({"preconditions": {"uid": uid}}));
             }

@@ -2,9 +2,9 @@
 //!
 //! It stores the Pods, Secrets, Leases and Events of one namespace. It supports what a client relies
 //! on: lists and watches by resourceVersion and label, bookmarks, preconditions, dry runs, owner
-//! references with garbage collection, a clock, and a kubelet that a test controls. It is a
-//! [`tower::Service`] from which a client is created directly. Under tokio's paused clock, minutes pass
-//! at once.
+//! references with garbage collection, a clock, a kubelet that a test controls, and programs that are
+//! run in containers. It is a [`tower::Service`] from which a client is created directly. Under
+//! tokio's paused clock, minutes pass at once.
 //!
 //! ```
 //! use sandbox_testkit::apiserver::{ApiServer, Fault};
@@ -17,6 +17,7 @@
 
 mod clock;
 mod cluster;
+mod exec;
 mod fault;
 mod garbage_collector;
 mod kubelet;
@@ -30,6 +31,7 @@ mod service;
 mod store;
 mod watch;
 
+pub use exec::Exec;
 pub use fault::{Fault, Refusal};
 pub use request::RecordedRequest;
 pub use response::{Body, ConnectionCut};

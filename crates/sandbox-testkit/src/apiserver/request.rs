@@ -43,6 +43,10 @@ pub(super) struct ParsedRequest {
     pub(super) record: RecordedRequest,
     pub(super) namespace: String,
     pub(super) query: BTreeMap<String, String>,
+    /// The program and arguments of a request for `pods/exec`.
+    pub(super) command: Vec<String>,
+    /// The header `Sec-WebSocket-Key`.
+    pub(super) websocket_key: Option<String>,
 }
 
 /// The supported resources: the API's path, the plural and the kind.
@@ -101,6 +105,10 @@ impl ParsedRequest {
             record,
             namespace: (*parts.first()?).to_owned(),
             query,
+            command: parse_pairs(uri.query().unwrap_or_default())
+                .filter_map(|(key, value)| (key == "command").then_some(value))
+                .collect(),
+            websocket_key: None,
         })
     }
 
@@ -121,11 +129,13 @@ impl ParsedRequest {
 }
 
 fn parse_query(text: &str) -> BTreeMap<String, String> {
+    parse_pairs(text).collect()
+}
+
+fn parse_pairs(text: &str) -> impl Iterator<Item = (String, String)> {
     let pairs = text.split('&').filter(|pair| !pair.is_empty());
     let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    pairs
-        .map(|(key, value)| (unescape(key), unescape(value)))
-        .collect()
+    pairs.map(|(key, value)| (unescape(key), unescape(value)))
 }
 
 fn unescape(text: &str) -> String {

@@ -8,6 +8,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use super::clock::Clock;
+use super::exec::Program;
 use super::fault::{Fault, Faults};
 use super::request::RecordedRequest;
 use super::store::Store;
@@ -34,6 +35,8 @@ pub(super) struct State {
     pub(super) clock: Clock,
     pub(super) cluster: ClusterState,
     pub(super) requests: Vec<RecordedRequest>,
+    /// What runs in containers.
+    pub(super) program: Option<Program>,
     pub(super) image_volumes: ImageVolumes,
     pub(super) pod_deletion_delay: Duration,
     /// Watches that started in an earlier generation are cut.
@@ -84,6 +87,7 @@ impl ApiServer {
             clock: Clock::default(),
             cluster: ClusterState::default(),
             requests: Vec::new(),
+            program: None,
             image_volumes: ImageVolumes::default(),
             pod_deletion_delay: DEFAULT_POD_DELETION_DELAY,
             generation: 0,

@@ -5,11 +5,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::header::ACCEPT;
+use http::header::{ACCEPT, HeaderName, SEC_WEBSOCKET_KEY};
 use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
+use super::exec;
 use super::fault::Fault;
 use super::request::ParsedRequest;
 use super::response::{ApiResponse, Body, ConnectionCut};
@@ -42,6 +43,7 @@ where
                 // A received request is executed even if the client drops its future.
                 Some(mut request) => {
                     request.record.metadata_only = accepts_metadata_only(&head.headers);
+                    request.websocket_key = text_header(&head.headers, &SEC_WEBSOCKET_KEY);
                     tokio::spawn(async move { server.respond(request, &body).await })
                         .await
                         .map_err(|_| ConnectionCut)?
@@ -97,6 +99,9 @@ impl ApiServer {
         if request.record.verb == "watch" {
             return Ok(watch::start(self, request, fault));
         }
+        if request.record.resource == "pods/exec" {
+            return exec::start(self, &request).await;
+        }
         let mut response = self.execute(&request, body);
         if request.record.metadata_only && response.code < 300 {
             response.body = keep_metadata(&response.body);
@@ -115,8 +120,13 @@ impl ApiServer {
 /// Whether a client asks for `PartialObjectMetadata` in place of the objects.
 /// <https://kubernetes.io/docs/reference/using-api/api-concepts/#alternate-representations-of-resources>
 fn accepts_metadata_only(headers: &HeaderMap) -> bool {
-    let accepted = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
+    let accepted = text_header(headers, &ACCEPT);
     accepted.is_some_and(|accepted| accepted.contains("as=PartialObjectMetadata"))
+}
+
+fn text_header(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    let value = headers.get(name)?.to_str();
+    value.ok().map(str::to_owned)
 }
 
 fn keep_metadata(body: &Value) -> Value {
