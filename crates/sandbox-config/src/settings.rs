@@ -118,8 +118,11 @@ pub struct KubernetesSettings {
     pub kubeconfig: Option<PathBuf>,
     /// The image with `sandbox-sshd`, which is added to Pods.
     pub server_image: Option<String>,
-    /// How a Pod gets its SSH server: `auto`, `image-volume`, `init-container`, `baked` or `image`.
-    /// Default: `auto`.
+    /// The static program `sandbox-sshd` that is uploaded into Pods, or a directory with
+    /// `sandbox-sshd-amd64` and `sandbox-sshd-arm64`; `None` searches for them.
+    pub server_path: Option<PathBuf>,
+    /// How a Pod gets its SSH server: `auto`, `image-volume`, `init-container`, `upload`, `baked` or
+    /// `image`. Default: `auto`.
     pub injection: String,
     /// The path of `sandbox-sshd` in the image, for the injection `baked`.
     pub baked_path: String,
@@ -204,6 +207,7 @@ impl Default for KubernetesSettings {
             context: None,
             kubeconfig: None,
             server_image: None,
+            server_path: None,
             injection: "auto".into(),
             baked_path: "/usr/local/bin/sandbox-sshd".into(),
             security_profile: "restricted".into(),

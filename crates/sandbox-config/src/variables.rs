@@ -49,7 +49,7 @@ const TIMEOUT_OR_NONE: &str = "a time such as 500ms, 90s, 30m or 2h, above zero,
 const IMAGE: &str = "an image reference such as python:3.12-slim or registry.example.com/name:tag";
 const ABSOLUTE_PATH: &str = "an absolute path";
 const ISOLATION: &str = "auto, namespaces, landlock or none";
-const INJECTION: &str = "auto, image-volume, init-container, baked or image";
+const INJECTION: &str = "auto, image-volume, init-container, upload, baked or image";
 const SECURITY_PROFILE: &str = "restricted or baseline";
 const PULL_POLICY: &str = "Always, IfNotPresent or Never";
 const TRANSPORT: &str = "auto, direct or port-forward";
@@ -146,7 +146,7 @@ variables! {
         "The image with the SSH server that is injected into Pods; `cargo xtask image` builds it.",
         |s, v| set(&mut s.kubernetes.server_image, v.image().map(Some));
     "INJECTION", file, Some("auto"), INJECTION,
-        "How a Pod gets its SSH server: injected as an image volume or by an init container (auto chooses), baked into the image, or the SSH server of the image (image).",
+        "How a Pod gets its SSH server: injected as an image volume, by an init container or by an upload (auto chooses), baked into the image, or the SSH server of the image (image).",
         |s, v| set(&mut s.kubernetes.injection, v.one_of(INJECTION));
     "BAKED_PATH", file, Some("/usr/local/bin/sandbox-sshd"), ABSOLUTE_PATH,
         "The path of sandbox-sshd in the image, for SANDBOX_INJECTION=baked.",
@@ -170,6 +170,9 @@ variables! {
         "For long-lived processes: hold a Lease that owns the attached sandboxes, so that they are deleted this long after the process was killed.",
         |s, v| set(&mut s.kubernetes.owner_lease, v.duration_or_none(MIN_LEASE));
 
+    "SERVER_PATH", environment, None, ABSOLUTE_PATH,
+        "The static program sandbox-sshd that is uploaded into Pods, or a directory with sandbox-sshd-amd64 and sandbox-sshd-arm64. Unset: the one in the command, or the one that `cargo xtask image` built.",
+        |s, v| set(&mut s.kubernetes.server_path, v.absolute_path().map(Some));
     "SECURITY_PROFILE", environment, Some("restricted"), SECURITY_PROFILE,
         "The Pod Security Standard that Pods meet; an image whose SSH server needs root needs baseline.",
         |s, v| set(&mut s.kubernetes.security_profile, v.one_of(SECURITY_PROFILE));

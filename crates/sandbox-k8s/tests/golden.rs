@@ -11,8 +11,9 @@ use sandbox_core::{Error, KeyPair, Lifetime, SandboxId, SandboxSpec, Uid};
 use sandbox_k8s::internals::pod::{self, PodParams};
 use sandbox_k8s::internals::secret::{KeySecret, SandboxKeys};
 use sandbox_k8s::options::{
-    AuthorizedKey, ImageServer, InjectVia, Injection, KubernetesOptions, PodOptions,
-    PodSecurityContext, PodVolume, PullPolicy, SecurityContext, SecurityProfile, VolumeSource,
+    Architecture, AuthorizedKey, ImageServer, InjectVia, Injection, KubernetesOptions, PodOptions,
+    PodSecurityContext, PodVolume, PullPolicy, SecurityContext, SecurityProfile, ServerPrograms,
+    VolumeSource,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -81,6 +82,10 @@ fn each_injection_method_has_its_manifest() {
         "image-volume.json",
         &build(&spec(), &via(InjectVia::ImageVolume)).unwrap(),
     );
+    let mut upload = via(InjectVia::Upload);
+    upload.server_programs =
+        ServerPrograms::default().with_loader(Architecture::Amd64, || Ok(Vec::new()));
+    assert_matches_file("upload.json", &build(&spec(), &upload).unwrap());
     // Until the cluster was probed, `Auto` means the init container, which every cluster supports.
     assert_matches_file(
         "init-container.json",

@@ -166,9 +166,9 @@ pub use sandbox_core::{
 #[cfg(feature = "k8s")]
 pub mod k8s {
     pub use sandbox_k8s::options::{
-        AuthorizedKey, HostAlias, ImageServer, InjectVia, Injection, KubernetesOptions, PodOptions,
-        PodSecurityContext, PodVolume, PullPolicy, SecurityContext, SecurityProfile, Toleration,
-        Transport, VolumeSource,
+        Architecture, AuthorizedKey, HostAlias, ImageServer, InjectVia, Injection,
+        KubernetesOptions, PodOptions, PodSecurityContext, PodVolume, PullPolicy, SecurityContext,
+        SecurityProfile, ServerPrograms, Toleration, Transport, VolumeSource,
     };
     pub use sandbox_k8s::{
         Cluster, ClusterOptions, KubernetesBackend, PodConnector, connect_cluster, open_cluster,

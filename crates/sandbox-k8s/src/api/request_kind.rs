@@ -20,7 +20,11 @@ const RESOURCES: [&str; 7] = [
     "nodes",
     "selfsubjectaccessreviews",
 ];
-const SUBRESOURCES: [(&str, &str); 2] = [("log", "pods/log"), ("portforward", "pods/portforward")];
+const SUBRESOURCES: [(&str, &str); 3] = [
+    ("exec", "pods/exec"),
+    ("log", "pods/log"),
+    ("portforward", "pods/portforward"),
+];
 const OTHER: &str = "other";
 
 impl RequestKind {
@@ -126,6 +130,10 @@ mod tests {
         assert_eq!(
             kind(Method::GET, &format!("{pods}/x/portforward")),
             ("get", "pods/portforward")
+        );
+        assert_eq!(
+            kind(Method::GET, &format!("{pods}/x/exec?command=sh")),
+            ("get", "pods/exec")
         );
         assert_eq!(
             kind(Method::POST, "/api/v1/namespaces/n/secrets?"),

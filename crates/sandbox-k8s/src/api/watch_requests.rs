@@ -1,4 +1,4 @@
-//! Requests that observe: lists and watches, events, logs, and streams to ports.
+//! Requests that observe: lists and watches, events, logs; and streams to ports and programs.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use http::{HeaderValue, Request};
 use k8s_openapi::List;
 use k8s_openapi::api::core::v1::{Event, Namespace, Pod};
 use kube::Resource;
-use kube::api::{ListParams, WatchParams};
+use kube::api::{AttachParams, ListParams, WatchParams};
 use kube::client::Body;
 use kube::core::Request as Build;
 use sandbox_core::{Deadline, Result, SandboxId, Uid, nearest};
@@ -16,6 +16,7 @@ use super::classify::Intent;
 use super::client::{ApiClient, Operation};
 use super::objects::{ManagedKind, request_error};
 use super::watch_error::WatchError;
+use crate::names::CONTAINER;
 
 /// Timeout of a request that only adds a suggestion to an error.
 const HINT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -155,6 +156,18 @@ impl ApiClient {
         };
         self.url::<Pod>()
             .logs(id.as_str(), &params)
+            .map_err(request_error)
+    }
+
+    /// Builds the request to run a program in the sandbox's container, with streams for its input and output.
+    pub(crate) fn exec_request(&self, name: &str, command: &[&str]) -> Result<Request<Vec<u8>>> {
+        let params = AttachParams {
+            container: Some(CONTAINER.into()),
+            stdin: true,
+            ..AttachParams::default()
+        };
+        self.url::<Pod>()
+            .exec(name, command.iter().copied(), &params)
             .map_err(request_error)
     }
 

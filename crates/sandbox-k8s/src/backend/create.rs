@@ -11,15 +11,17 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::cleanup::Cleanup;
+use super::creation_hint::add_hint;
 use super::leftovers;
 use super::records::SandboxRecord;
 use super::shared::Shared;
 use super::stored::{Stored, rejected, stored_uid};
-use crate::api::failure::{Failure, FailureCause};
+use super::upload;
+use crate::api::failure::Failure;
 use crate::api::objects::CreateOutcome;
 use crate::lease::OwnerLease;
 use crate::manifest::labels::{self, SecretName, SecretRef};
-use crate::manifest::options::{InjectVia, Injection, PodOptions};
+use crate::manifest::options::{InjectVia, Injection, KubernetesOptions, PodOptions};
 use crate::manifest::pod::{self, PodParams};
 use crate::manifest::secret::{KeySecret, SandboxKeys};
 use crate::names::{BACKEND, LEASE};
@@ -113,10 +115,7 @@ impl Creation {
 
     /// Builds the Pod. `via` is the detected kind of injection, if it was left to detection.
     fn build_pod(&self, shared: &Shared, secret: &Uid, via: Option<InjectVia>) -> Result<Pod> {
-        let mut options = shared.options.clone();
-        if let Some(via) = via {
-            options.injection = Injection::Inject(via);
-        }
+        let options = self.options_with(shared, via);
         pod::build(PodParams {
             id: &self.id,
             namespace: &shared.api().namespace,
@@ -128,13 +127,25 @@ impl Creation {
         })
     }
 
+    /// Returns the options of the client, with the detected kind of injection.
+    fn options_with(&self, shared: &Shared, via: Option<InjectVia>) -> KubernetesOptions {
+        let mut options = shared.options.clone();
+        if let Some(via) = via {
+            options.injection = Injection::Inject(via);
+        }
+        options
+    }
+
     fn is_detached(&self) -> bool {
         self.spec.lifetime.attach_timeout.is_none()
     }
 
     /// Detects the kind of injection, if the options leave it open.
     async fn detect_injection(&self, shared: &Shared) -> Result<Option<InjectVia>> {
-        if shared.options.injection != Injection::Inject(InjectVia::Auto) {
+        // Without an image of the server there is nothing to detect.
+        if shared.options.injection != Injection::Inject(InjectVia::Auto)
+            || shared.options.server_image.is_none()
+        {
             return Ok(None);
         }
         let pod = self.build_pod(shared, &Uid::new(NO_UID), Some(InjectVia::ImageVolume))?;
@@ -252,6 +263,8 @@ impl Creation {
         }
         let info = view.info();
         let is_detached = self.is_detached();
+        let upload_limit = pod::uploads_server(&self.options_with(shared, via))
+            .then(|| upload::time_limit(&self.spec.lifetime));
         let record = SandboxRecord {
             id: self.id,
             owner,
@@ -261,8 +274,11 @@ impl Creation {
             via,
             waits_for_room: self.spec.waits_for_room,
         };
-        shared.remember(uid, record);
+        shared.remember(uid.clone(), record);
         shared.watch.record_created(view);
+        if let Some(limit) = upload_limit {
+            upload::start(shared, &info.id, uid, limit);
+        }
         Ok(info)
     }
 
@@ -363,32 +379,6 @@ impl Drop for NewSandbox {
         {
             runtime.spawn(cleanup.run());
         }
-    }
-}
-
-/// Adds a suggestion to the error of a missing namespace, or of a cluster without image volumes.
-async fn add_hint(shared: &Shared, failure: Failure) -> Error {
-    match failure.error {
-        Error::Creation(mut error)
-            if shared.options.injection == Injection::Inject(InjectVia::ImageVolume)
-                && error.message.contains("spec.volumes") =>
-        {
-            error.message.push_str(
-                " (this cluster's API server does not support image volumes: set SANDBOX_INJECTION=init-container to \
-                 install the server by an init container, or auto to detect what the cluster supports)",
-            );
-            Error::Creation(error)
-        }
-        Error::Config { message } if failure.cause == FailureCause::NoNamespace => {
-            let hint = shared.api().suggest_namespace().await;
-            let hint = hint
-                .map(|name| format!(" (did you mean {name}?)"))
-                .unwrap_or_default();
-            Error::Config {
-                message: message + &hint,
-            }
-        }
-        error => error,
     }
 }
 

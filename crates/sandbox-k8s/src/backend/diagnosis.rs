@@ -65,6 +65,12 @@ pub(super) async fn diagnose(shared: &Shared, id: &SandboxId) -> Result<Diagnosi
         (None, None) => "the Pod is not scheduled yet".into(),
     };
     diagnosis.end = end.map(|end| end.cause);
+    if problem.is_none()
+        && let Some(failure) = shared.connect_state.uploads.failure(&view.uid)
+    {
+        diagnosis.reason = Some(failure.reason);
+        diagnosis.summary = failure.message;
+    }
     Ok(diagnosis)
 }
 

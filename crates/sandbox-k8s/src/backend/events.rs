@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use futures_util::stream::{self, StreamExt};
 use sandbox_core::{
     CreationReason, EventStream, Result, SandboxEvent, SandboxEventKind, SandboxId, SandboxState,
+    Uid,
 };
 use tokio::time::Instant;
 
@@ -19,6 +20,7 @@ pub(super) async fn events(shared: &Arc<Shared>, id: &SandboxId) -> Result<Event
     let view = shared.find(id).await?;
     let source = EventSource {
         shared: Arc::clone(shared),
+        uid: view.uid.clone(),
         follow: shared.watch.follow(id, &view.uid),
         cluster_events: ClusterEvents::new(Arc::clone(&shared.watch), view.uid.clone()),
         grace: shared.options.startup_grace,
@@ -45,6 +47,7 @@ pub(super) async fn events(shared: &Arc<Shared>, id: &SandboxId) -> Result<Event
 /// Merges changes of the Pod, the cluster's events, and the timeout of a problem into one stream.
 struct EventSource {
     shared: Arc<Shared>,
+    uid: Uid,
     follow: Follower,
     cluster_events: ClusterEvents,
     grace: Duration,
@@ -65,6 +68,7 @@ impl EventSource {
     /// Waits for whatever comes first. The batch may be empty.
     async fn next_batch(&mut self) -> Vec<Result<SandboxEvent>> {
         let deadline = self.problem_deadline();
+        let uploads = &self.shared.connect_state.uploads;
         let problem_timeout = async {
             match deadline {
                 Some(deadline) => tokio::time::sleep_until(deadline).await,
@@ -75,6 +79,10 @@ impl EventSource {
             biased;
             next = self.follow.next(self.last.as_ref()) => next,
             event = self.cluster_events.next() => return self.handle_cluster_event(event),
+            failure = uploads.wait_for_failure(&self.uid) => {
+                self.problem_message = Some(failure.message);
+                return self.fail();
+            }
             () = problem_timeout => return self.fail(),
         };
         let now = SystemTime::now();

@@ -4,6 +4,7 @@ mod assign;
 mod cleanup;
 mod cluster_events;
 mod create;
+mod creation_hint;
 mod delete;
 mod diagnosis;
 mod events;
@@ -17,6 +18,7 @@ mod records;
 mod shared;
 mod stored;
 mod sweep;
+mod upload;
 mod volume_sources;
 
 use std::fmt;

@@ -62,6 +62,15 @@ impl Attempts {
         }
     }
 
+    /// Returns attempts to reach a server that has just been started, which a kubelet reports later.
+    pub(super) fn of_running(route: Route, now: Instant) -> Self {
+        Self {
+            scheduled: Some(now),
+            running: Some(now),
+            ..Self::new(route, false)
+        }
+    }
+
     /// Takes in the current state of the Pod.
     pub(super) fn observe(&mut self, view: &PodView, now: Instant) {
         if view.scheduled.is_some() {

@@ -2,11 +2,15 @@
 
 mod attempts;
 mod errors;
+mod exec;
 mod port_forward;
 mod route_cache;
 mod schedule;
 mod state;
 mod target;
+mod upload;
+mod uploads;
+mod websocket;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -69,6 +73,7 @@ impl PodConnector {
     }
 
     async fn connect_to(&self, target: &Target) -> Result<Stream> {
+        self.state.uploads.wait(&target.uid).await?;
         match self.transport {
             Transport::Direct => target.connect_by(Route::Direct).await,
             Transport::PortForward => target.connect_by(Route::PortForward).await,

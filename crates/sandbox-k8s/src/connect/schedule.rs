@@ -35,7 +35,9 @@ impl StartupTimes {
     pub(crate) fn new(injection: &Injection) -> Self {
         let initial = match injection {
             Injection::Baked { .. } => 150,
-            Injection::Inject(InjectVia::ImageVolume) | Injection::Image(_) => 400,
+            Injection::Inject(InjectVia::ImageVolume | InjectVia::Upload) | Injection::Image(_) => {
+                400
+            }
             Injection::Inject(InjectVia::Auto | InjectVia::InitContainer) => 500,
         };
         Self {

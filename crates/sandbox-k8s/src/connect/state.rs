@@ -5,6 +5,7 @@ use sandbox_core::ByteStream;
 use super::port_forward::ProtocolChoice;
 use super::route_cache::RouteCache;
 use super::schedule::{StartupTimes, StartupWaits};
+use super::uploads::Uploads;
 use crate::manifest::options::KubernetesOptions;
 
 /// What the connections of a backend have measured and found out.
@@ -13,6 +14,7 @@ pub(crate) struct ConnectState {
     pub(super) port_forward: ProtocolChoice,
     pub(super) startup_times: StartupTimes,
     pub(super) startup_waits: StartupWaits,
+    pub(crate) uploads: Uploads,
 }
 
 impl ConnectState {
@@ -22,6 +24,7 @@ impl ConnectState {
             port_forward: ProtocolChoice::default(),
             startup_times: StartupTimes::new(&options.injection),
             startup_waits: StartupWaits::new(options.startup_grace),
+            uploads: Uploads::new(options),
         }
     }
 }

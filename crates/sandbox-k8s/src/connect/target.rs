@@ -104,7 +104,11 @@ impl Target {
         if is_starting {
             startup_waits.record_start(&self.uid);
         }
-        let mut attempts = Attempts::new(route, is_starting);
+        let mut attempts = if self.state.uploads.is_complete(&self.uid) {
+            Attempts::of_running(route, Instant::now())
+        } else {
+            Attempts::new(route, is_starting)
+        };
         loop {
             let Some(current) = view else {
                 return Err(dial_error("the Pod does not exist any more".into()));

@@ -3,7 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a failed assertion is the point")]
 
 mod install;
+mod preflight;
 mod start;
+mod upload;
+mod upload_failures;
 
 use kube::Client;
 use sandbox_core::{SandboxId, SandboxSpec};

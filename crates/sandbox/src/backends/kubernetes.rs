@@ -7,17 +7,28 @@ use std::sync::Arc;
 use sandbox_config::{Settings, SshSettings};
 use sandbox_core::{Connector, Result};
 use sandbox_k8s::KubernetesBackend;
-use sandbox_k8s::options::{AuthorizedKey, ImageServer, Injection, KubernetesOptions, Transport};
+use sandbox_k8s::options::{
+    AuthorizedKey, ImageServer, InjectVia, Injection, KubernetesOptions, ServerPrograms, Transport,
+};
 
+use super::Extras;
 use super::parse::parse_setting;
+use super::server_programs;
 use super::ssh::ssh_options;
 use crate::defaults::Defaults;
 use crate::deletions::Deletions;
 use crate::parts::Parts;
 
-/// Opens the cluster, and creates the parts of a client for it.
-pub(super) async fn open(settings: &Settings) -> Result<Parts> {
-    let options = options(settings)?;
+/// Opens the cluster, and creates the parts of a client for it. The server that is uploaded is the one of the settings,
+/// else a given one, else one that is found.
+pub(super) async fn open(settings: &Settings, extras: Extras) -> Result<Parts> {
+    let mut options = options(settings)?;
+    if uploads_server(&options) {
+        options.server_programs = match &settings.kubernetes.server_path {
+            Some(path) => ServerPrograms::from_path(path)?,
+            None => server_programs::find(extras.server_programs),
+        };
+    }
     let transport = options.transport;
     let mut cluster_options = sandbox_k8s::ClusterOptions::default();
     cluster_options
@@ -133,6 +144,14 @@ fn options(settings: &Settings) -> Result<KubernetesOptions> {
     Ok(options)
 }
 
+/// Whether Pods may get their server by an upload.
+fn uploads_server(options: &KubernetesOptions) -> bool {
+    matches!(
+        options.injection,
+        Injection::Inject(InjectVia::Auto | InjectVia::Upload)
+    )
+}
+
 fn image_server(ssh: &SshSettings) -> ImageServer {
     let mut server = ImageServer::default();
     if let Some(user) = &ssh.user {
@@ -150,7 +169,7 @@ fn image_server(ssh: &SshSettings) -> ImageServer {
 #[cfg(test)]
 mod tests {
     use sandbox_core::Error;
-    use sandbox_k8s::options::{InjectVia, SecurityProfile};
+    use sandbox_k8s::options::SecurityProfile;
 
     use super::*;
 
@@ -173,7 +192,7 @@ mod tests {
         std::fs::write(&kubeconfig, text).unwrap();
         let mut settings = Settings::default();
         settings.kubernetes.kubeconfig = Some(kubeconfig.clone());
-        let one = open(&settings).await.unwrap();
+        let one = open(&settings, Extras::default()).await.unwrap();
         std::fs::remove_file(kubeconfig).unwrap();
         let in_namespace = one.in_namespace.as_ref().unwrap();
         let two = in_namespace("two").unwrap();
@@ -199,6 +218,7 @@ mod tests {
                 "init-container",
                 Injection::Inject(InjectVia::InitContainer),
             ),
+            ("upload", Injection::Inject(InjectVia::Upload)),
             ("baked", Injection::baked()),
             ("image", Injection::Image(ImageServer::default())),
         ] {

@@ -7,6 +7,8 @@ mod kubernetes;
 mod local;
 #[cfg(any(feature = "k8s", feature = "local"))]
 mod parse;
+#[cfg(feature = "k8s")]
+mod server_programs;
 #[cfg(any(feature = "k8s", feature = "local"))]
 mod ssh;
 
@@ -15,11 +17,19 @@ use sandbox_core::Result;
 
 use crate::parts::Parts;
 
+/// What a program brings for a backend itself.
+#[derive(Default)]
+pub(crate) struct Extras {
+    /// The SSH servers that are uploaded into Pods.
+    #[cfg(feature = "k8s")]
+    pub(crate) server_programs: sandbox_k8s::options::ServerPrograms,
+}
+
 /// Opens the backend that the settings choose.
-pub(crate) async fn open(settings: &Settings) -> Result<Parts> {
+pub(crate) async fn open(settings: &Settings, extras: Extras) -> Result<Parts> {
     match settings.backend {
         BackendKind::Local => local::open(settings),
-        BackendKind::Kubernetes => kubernetes::open(settings).await,
+        BackendKind::Kubernetes => kubernetes::open(settings, extras).await,
     }
 }
 
@@ -45,9 +55,10 @@ mod kubernetes {
     use sandbox_config::Settings;
     use sandbox_core::{Error, Result};
 
+    use super::Extras;
     use crate::parts::Parts;
 
-    pub(super) async fn open(_: &Settings) -> Result<Parts> {
+    pub(super) async fn open(_: &Settings, _: Extras) -> Result<Parts> {
         Err(Error::unsupported_because(
             "the Kubernetes backend",
             "this program",

@@ -94,7 +94,24 @@ impl Client {
     ///
     /// As [`from_env`](Self::from_env).
     pub async fn from_settings(settings: &Settings) -> Result<Self> {
-        Ok(Self::from_parts(backends::open(settings).await?))
+        let extras = backends::Extras::default();
+        Ok(Self::from_parts(backends::open(settings, extras).await?))
+    }
+
+    /// Creates a client from settings, with the SSH servers that are uploaded into Pods
+    /// (`SANDBOX_INJECTION=upload`, or `auto` without an image of the server). `SANDBOX_SERVER_PATH` takes
+    /// precedence over them.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_env`](Self::from_env).
+    #[cfg(feature = "k8s")]
+    pub async fn from_settings_with_servers(
+        settings: &Settings,
+        server_programs: crate::k8s::ServerPrograms,
+    ) -> Result<Self> {
+        let extras = backends::Extras { server_programs };
+        Ok(Self::from_parts(backends::open(settings, extras).await?))
     }
 
     /// Creates a client from your own parts: another backend, or mocks (feature `mock`).

@@ -22,6 +22,7 @@ use crate::api::classify::NO_NAMESPACE;
 use crate::api::failure::{Failure, FailureCause};
 use crate::api::objects::request_error;
 use crate::manifest::options::{SecurityProfile, Transport};
+use crate::manifest::pod::{self, OTHER_WAYS};
 use request::{get, send};
 /// The number of permission checks that run at the same time.
 const CONCURRENT_CHECKS: usize = 4;
@@ -60,6 +61,7 @@ pub(super) async fn preflight(shared: &Arc<Shared>, spec: SandboxSpec) -> Vec<Ch
     );
     checks.extend(permissions);
     checks.push(transport);
+    checks.extend(check_upload(shared));
     let (pod, images) = check_pod(shared, spec).await;
     checks.push(pod);
     checks.extend(images::check_images(shared, images).await);
@@ -164,7 +166,7 @@ async fn check_namespace(shared: &Shared) -> Check {
     }
 }
 
-/// Returns the permissions that `deploy/rbac.yaml` grants.
+/// Returns the permissions that `deploy/rbac.yaml` grants, and `deploy/upload.yaml` for uploads.
 fn required_permissions(shared: &Shared) -> Vec<Permission> {
     let permission = |verb, resource, subresource, consequence| Permission {
         verb,
@@ -188,6 +190,9 @@ fn required_permissions(shared: &Shared) -> Vec<Permission> {
     };
     permissions
         .extend(["get", "create"].map(|verb| permission(verb, "pods", "portforward", forward)));
+    if pod::uploads_server(&shared.options) {
+        permissions.extend(["get", "create"].map(|verb| permission(verb, "pods", "exec", None)));
+    }
     permissions.push(permission(
         "get",
         "pods",
@@ -215,6 +220,12 @@ fn required_permissions(shared: &Shared) -> Vec<Permission> {
         );
     }
     permissions
+}
+
+/// Returns the remedy for a missing permission to upload the server.
+fn grant_upload_remedy(shared: &Shared) -> String {
+    let namespace = &shared.api().namespace;
+    format!("kubectl apply -n {namespace} -f deploy/upload.yaml; or {OTHER_WAYS}")
 }
 
 /// Returns the remedy for a missing permission.
@@ -264,13 +275,24 @@ async fn check_permission(shared: &Shared, permission: Permission) -> Check {
     if status.allowed {
         return Check::passed(name, "allowed");
     }
-    let remedy = grant_remedy(shared);
+    let remedy = match permission.subresource {
+        "exec" => grant_upload_remedy(shared),
+        _ => grant_remedy(shared),
+    };
     match permission.consequence {
         None => Check::failed(name, "forbidden").with_remedy(remedy),
         Some(consequence) => {
             Check::warning(name, format!("forbidden; {consequence}")).with_remedy(remedy)
         }
     }
+}
+
+/// Reports for which processors there is a server to upload, if one is uploaded.
+fn check_upload(shared: &Shared) -> Option<Check> {
+    let programs = shared.options.server_programs.architectures();
+    let programs: Vec<_> = programs.map(|one| one.to_string()).collect();
+    pod::uploads_server(&shared.options)
+        .then(|| Check::passed("server to upload", programs.join(", ")))
 }
 
 /// Checks in a dry run whether the cluster accepts a Pod, with its quota, policies and webhooks. Returns the images

@@ -13,8 +13,10 @@ pub enum Injection {
         /// The path in the image.
         path: String,
     },
-    /// `sandbox-sshd` is injected from
-    /// [`KubernetesOptions::server_image`](super::KubernetesOptions::server_image). This works with any image.
+    /// `sandbox-sshd` is injected, from an image
+    /// ([`KubernetesOptions::server_image`](super::KubernetesOptions::server_image)), which works with any image of
+    /// a sandbox, or uploaded
+    /// ([`KubernetesOptions::server_programs`](super::KubernetesOptions::server_programs)).
     Inject(InjectVia),
     /// The image sshd: the SSH server that the image brings itself.
     Image(ImageServer),
@@ -47,12 +49,13 @@ impl FromStr for Injection {
             "auto" => Ok(Self::Inject(InjectVia::Auto)),
             "image-volume" => Ok(Self::Inject(InjectVia::ImageVolume)),
             "init-container" => Ok(Self::Inject(InjectVia::InitContainer)),
+            "upload" => Ok(Self::Inject(InjectVia::Upload)),
             "baked" => Ok(Self::baked()),
             "image" => Ok(Self::Image(ImageServer::default())),
             _ => Err(Error::invalid(
                 "injection",
                 text,
-                "use auto, image-volume, init-container, baked or image",
+                "use auto, image-volume, init-container, upload, baked or image",
             )),
         }
     }
@@ -62,8 +65,9 @@ impl FromStr for Injection {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum InjectVia {
-    /// The best that the cluster supports, which the client finds out. A manifest is built as with
-    /// [`InitContainer`](Self::InitContainer), which every cluster supports.
+    /// The best that the cluster supports, which the client finds out; without a server image,
+    /// [`Upload`](Self::Upload). Otherwise a manifest is built as with [`InitContainer`](Self::InitContainer), which
+    /// every cluster supports.
     #[default]
     Auto,
     /// A volume with the server's image, mounted read-only.
@@ -71,6 +75,10 @@ pub enum InjectVia {
     ImageVolume,
     /// An init container, which copies the server into an empty volume.
     InitContainer,
+    /// The client sends the server through the API server into an empty volume, while the container waits for it.
+    /// No image with the server is needed, but the sandbox's image has to have a shell with the usual programs (`cat`,
+    /// `chmod`, `env`, `head`, `mv`, `rm`, `sleep`, `uname`, `wc`), and the client the permission for `pods/exec`.
+    Upload,
 }
 
 /// An SSH server that the image brings itself. It does not apply the SDK's lifetimes: only the hard end

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::injection::Injection;
 use super::pod_options::PodOptions;
 use super::policies::{PullPolicy, SecurityProfile, Transport};
+use super::server_programs::ServerPrograms;
 
 /// The options for all sandboxes of a client. Nothing is read from the environment here:
 /// `sandbox-config` does that.
@@ -15,6 +16,8 @@ pub struct KubernetesOptions {
     pub namespace: Option<String>,
     /// The image that holds the SSH server, for [`Injection::Inject`].
     pub server_image: Option<String>,
+    /// The SSH server itself, for [`InjectVia::Upload`](super::InjectVia::Upload).
+    pub server_programs: ServerPrograms,
     /// Secrets in the namespace with which images are pulled.
     pub image_pull_secrets: Vec<String>,
     /// When images are pulled; `None` is the default of Kubernetes, which depends on the tag.
@@ -51,6 +54,7 @@ impl Default for KubernetesOptions {
         Self {
             namespace: None,
             server_image: None,
+            server_programs: ServerPrograms::default(),
             image_pull_secrets: Vec::new(),
             image_pull_policy: None,
             security: SecurityProfile::default(),

@@ -5,6 +5,7 @@ mod kubernetes;
 mod merge;
 mod pod_options;
 mod policies;
+mod server_programs;
 mod volume;
 
 pub use injection::{AuthorizedKey, ImageServer, InjectVia, Injection};
@@ -12,4 +13,6 @@ pub use k8s_openapi::api::core::v1::{HostAlias, PodSecurityContext, SecurityCont
 pub use kubernetes::KubernetesOptions;
 pub use pod_options::PodOptions;
 pub use policies::{PullPolicy, SecurityProfile, Transport};
+pub use server_programs::{Architecture, ServerPrograms};
+pub(crate) use server_programs::{ServerProgram, to_hex};
 pub use volume::{PodVolume, VolumeSource};

@@ -11,7 +11,7 @@ use sandbox_core::{Error, Lifetime, Resources, Result};
 
 use super::non_empty::{non_empty, non_empty_map};
 use super::request::PodParams;
-use super::server::Server;
+use super::server::{DIRECTORY, Origin, Server};
 use crate::manifest::labels::{SecretName, whole_seconds};
 use crate::manifest::options::{AuthorizedKey, PodOptions, PullPolicy};
 use crate::manifest::secret;
@@ -35,15 +35,21 @@ pub(super) fn build(request: &PodParams<'_>, server: &Server<'_>) -> Result<Cont
         });
     };
     let (command, args, env) = match server {
-        Server::SandboxSshd { path, .. } => {
+        Server::SandboxSshd { path, origin } => {
             let first_login = spec.lifetime.first_login_timeout.map(first_login_variable);
             let env = KEY_VARIABLES
                 .map(|(name, key)| secret_variable(name, keys, key))
                 .into_iter()
                 .chain(first_login)
                 .collect();
+            let command = match origin {
+                Origin::Upload => wait_command(&spec.lifetime),
+                Origin::Baked | Origin::ImageVolume(_) | Origin::InitContainer(_) => {
+                    vec![(*path).to_owned()]
+                }
+            };
             (
-                Some(vec![escape_references(path)]),
+                Some(command.iter().map(|part| escape_references(part)).collect()),
                 Some(arguments(&spec.lifetime)),
                 non_empty(env),
             )
@@ -83,6 +89,20 @@ pub(super) fn build(request: &PodParams<'_>, server: &Server<'_>) -> Result<Cont
 /// <https://kubernetes.io/docs/tasks/inject-data-application/define-command-argument-container/>
 fn escape_references(text: &str) -> String {
     text.replace('$', "$$")
+}
+
+/// What the container runs until the server has been uploaded.
+pub(crate) const WAIT_SCRIPT: &str = include_str!("upload/wait.sh");
+
+/// Returns the command that waits for an upload. The arguments of the server follow it.
+fn wait_command(lifetime: &Lifetime) -> Vec<String> {
+    let limit = lifetime
+        .first_login_timeout
+        .or(lifetime.attach_timeout)
+        .unwrap_or(lifetime.max_lifetime);
+    let limit = whole_seconds(limit).to_string();
+    let command = ["sh", "-c", WAIT_SCRIPT, "sandbox", DIRECTORY, &limit];
+    command.map(str::to_owned).to_vec()
 }
 
 /// Returns the command line of sandbox-sshd, which ends the sandbox itself; Kubernetes enforces the hard end, too.

@@ -8,9 +8,9 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::container;
 use super::non_empty::non_empty_map;
-use super::server::{DIRECTORY, Server};
+use super::server::{DIRECTORY, Origin, Server};
 use crate::manifest::labels::SecretName;
-use crate::manifest::options::{AuthorizedKey, InjectVia, PodOptions};
+use crate::manifest::options::{AuthorizedKey, PodOptions};
 use crate::manifest::secret;
 use crate::names::{KEY, SERVER};
 
@@ -27,9 +27,12 @@ pub(super) fn add(
     options: &PodOptions,
 ) {
     match server {
-        Server::SandboxSshd { from: None, .. } => {}
         Server::SandboxSshd {
-            from: Some((InjectVia::ImageVolume, image)),
+            origin: Origin::Baked,
+            ..
+        } => {}
+        Server::SandboxSshd {
+            origin: Origin::ImageVolume(image),
             ..
         } => {
             let source = ImageVolumeSource {
@@ -47,24 +50,17 @@ pub(super) fn add(
             );
         }
         Server::SandboxSshd {
-            from: Some((InjectVia::InitContainer | InjectVia::Auto, image)),
+            origin: Origin::InitContainer(image),
             ..
         } => {
-            let room = EmptyDirVolumeSource {
-                medium: None,
-                size_limit: Some(Quantity(SERVER_VOLUME_SIZE.into())),
-            };
             spec.init_containers = Some(vec![init_container(spec, image)]);
-            mount(
-                spec,
-                Volume {
-                    name: SERVER.into(),
-                    empty_dir: Some(room),
-                    ..Volume::default()
-                },
-                server_mount(),
-            );
+            mount(spec, empty_volume(), server_mount());
         }
+        // The container itself receives the server, so it can write the volume.
+        Server::SandboxSshd {
+            origin: Origin::Upload,
+            ..
+        } => mount(spec, empty_volume(), writable_server_mount()),
         Server::ImageSshd(own) => {
             if let AuthorizedKey::File(path) = &own.authorized_key {
                 mount_authorized_key(spec, keys, path);
@@ -99,10 +95,7 @@ fn init_container(spec: &PodSpec, image: &str) -> Container {
         ),
         resources,
         termination_message_policy: Some("FallbackToLogsOnError".into()),
-        volume_mounts: Some(vec![VolumeMount {
-            read_only: None,
-            ..server_mount()
-        }]),
+        volume_mounts: Some(vec![writable_server_mount()]),
         ..Container::default()
     }
 }
@@ -144,6 +137,26 @@ fn server_mount() -> VolumeMount {
         mount_path: DIRECTORY.into(),
         read_only: Some(true),
         ..VolumeMount::default()
+    }
+}
+
+fn writable_server_mount() -> VolumeMount {
+    VolumeMount {
+        read_only: None,
+        ..server_mount()
+    }
+}
+
+/// Returns the volume that the server is written to.
+fn empty_volume() -> Volume {
+    let room = EmptyDirVolumeSource {
+        medium: None,
+        size_limit: Some(Quantity(SERVER_VOLUME_SIZE.into())),
+    };
+    Volume {
+        name: SERVER.into(),
+        empty_dir: Some(room),
+        ..Volume::default()
     }
 }
 

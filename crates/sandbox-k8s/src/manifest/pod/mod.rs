@@ -24,9 +24,12 @@ use sandbox_core::{Error, Result, SandboxSpec};
 use crate::manifest::labels;
 use crate::manifest::options::{Injection, KubernetesOptions, PodOptions};
 use crate::names;
+#[cfg(test)]
+pub(crate) use container::WAIT_SCRIPT;
 pub(crate) use credentials::has_service_account_token;
 use non_empty::{non_empty, non_empty_map};
 pub use request::PodParams;
+pub(crate) use server::{DIRECTORY as SERVER_DIRECTORY, OTHER_WAYS, uploads_server};
 use server::{Server, select_server};
 pub(crate) use standard::security_level;
 

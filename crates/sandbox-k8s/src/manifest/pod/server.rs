@@ -8,17 +8,28 @@ use crate::manifest::options::{
 use crate::names::PORT;
 
 /// The directory of an injected server. No image has it, and no search path leads there.
-pub(super) const DIRECTORY: &str = "/.sandbox";
+pub(crate) const DIRECTORY: &str = "/.sandbox";
+/// The path of an injected server.
+const PATH: &str = "/.sandbox/sandbox-sshd";
 
 /// The SSH server that runs in a Pod.
 pub(super) enum Server<'a> {
-    /// sandbox-sshd at a path in the sandbox, injected `from` an image unless it is baked.
-    SandboxSshd {
-        path: &'a str,
-        from: Option<(InjectVia, &'a str)>,
-    },
+    /// sandbox-sshd at a path in the sandbox.
+    SandboxSshd { path: &'a str, origin: Origin<'a> },
     /// The image sshd.
     ImageSshd(&'a ImageServer),
+}
+
+/// How sandbox-sshd gets to its path.
+pub(super) enum Origin<'a> {
+    /// The image has it.
+    Baked,
+    /// The server's image is mounted.
+    ImageVolume(&'a str),
+    /// An init container with the server's image copies it.
+    InitContainer(&'a str),
+    /// The client uploads it.
+    Upload,
 }
 
 impl Server<'_> {
@@ -40,23 +51,19 @@ impl Server<'_> {
 
 pub(super) fn select_server(options: &KubernetesOptions) -> Result<Server<'_>> {
     match &options.injection {
-        Injection::Baked { path } if path.starts_with('/') => {
-            Ok(Server::SandboxSshd { path, from: None })
-        }
+        Injection::Baked { path } if path.starts_with('/') => Ok(Server::SandboxSshd {
+            path,
+            origin: Origin::Baked,
+        }),
         Injection::Baked { path } => Err(Error::invalid(
             "path of the server in the image",
             path,
             "it must be absolute",
         )),
-        Injection::Inject(via) => match options.server_image.as_deref() {
-            Some(image) => Ok(Server::SandboxSshd {
-                path: "/.sandbox/sandbox-sshd",
-                from: Some((*via, image)),
-            }),
-            None => Err(Error::Config {
-                message: NO_SERVER_IMAGE.into(),
-            }),
-        },
+        Injection::Inject(via) => Ok(Server::SandboxSshd {
+            path: PATH,
+            origin: select_origin(*via, options)?,
+        }),
         Injection::Image(own) => {
             if let AuthorizedKey::File(path) = &own.authorized_key
                 && !path.starts_with('/')
@@ -72,5 +79,46 @@ pub(super) fn select_server(options: &KubernetesOptions) -> Result<Server<'_>> {
     }
 }
 
+/// Selects how the server is injected. Without its image, `Auto` uploads it.
+fn select_origin(via: InjectVia, options: &KubernetesOptions) -> Result<Origin<'_>> {
+    let config_error = |message: &str| Error::Config {
+        message: message.to_owned(),
+    };
+    let has_program = !options.server_programs.is_empty();
+    match (via, options.server_image.as_deref()) {
+        (InjectVia::ImageVolume, Some(image)) => Ok(Origin::ImageVolume(image)),
+        (InjectVia::InitContainer | InjectVia::Auto, Some(image)) => {
+            Ok(Origin::InitContainer(image))
+        }
+        (InjectVia::Upload, _) | (InjectVia::Auto, None) if has_program => Ok(Origin::Upload),
+        (InjectVia::Auto, None) => Err(config_error(NO_SERVER)),
+        (InjectVia::Upload, _) => Err(config_error(NO_PROGRAM)),
+        (InjectVia::ImageVolume | InjectVia::InitContainer, None) => {
+            Err(config_error(NO_SERVER_IMAGE))
+        }
+    }
+}
+
+/// Whether a client with these options uploads the server.
+pub(crate) fn uploads_server(options: &KubernetesOptions) -> bool {
+    matches!(
+        select_server(options),
+        Ok(Server::SandboxSshd {
+            origin: Origin::Upload,
+            ..
+        })
+    )
+}
+
+/// The ways to get the server into a Pod without an upload.
+pub(crate) const OTHER_WAYS: &str = "name an image that holds the SSH server in SANDBOX_SERVER_IMAGE \
+     (SANDBOX_INJECTION=image-volume or init-container), or use an image that has it already \
+     (SANDBOX_INJECTION=baked)";
+const NO_SERVER: &str = "there is no SSH server for the Pod: name a static sandbox-sshd in SANDBOX_SERVER_PATH, which \
+     is uploaded, or an image that holds it in SANDBOX_SERVER_IMAGE (`cargo xtask image` builds both), or use an image \
+     that has it already (SANDBOX_INJECTION=baked)";
+const NO_PROGRAM: &str = "there is no SSH server to upload: name a static sandbox-sshd in SANDBOX_SERVER_PATH (`cargo \
+     xtask image` builds one), or choose another SANDBOX_INJECTION: image-volume or init-container with an image that \
+     holds it (SANDBOX_SERVER_IMAGE), or baked";
 const NO_SERVER_IMAGE: &str = "no image is set that holds the SSH server: build one with `cargo xtask image`, \
      push it to a registry that the cluster can reach, and name it in SANDBOX_SERVER_IMAGE";

@@ -4,8 +4,8 @@ use k8s_openapi::api::core::v1::{ContainerStateTerminated, PodStatus};
 use sandbox_core::protocol::EndReason;
 use sandbox_core::{CreationReason, EndCause};
 
-use super::pending_reason;
 use super::problem::Problem;
+use super::start_failure;
 
 /// Judges what Kubernetes reports about the whole Pod; `None` if it ended by itself.
 pub(super) fn judge_pod(status: &PodStatus) -> Option<Problem> {
@@ -155,14 +155,14 @@ pub(super) fn judge_container(state: &ContainerStateTerminated, memory: Option<&
             Some(limit) => format!("it was killed for using more memory than its limit of {limit}"),
             None => "it was killed for using more memory than the node had".into(),
         }),
-        "StartError" | "ContainerCannotRun" => pending_reason::judge_start(output)
+        "StartError" | "ContainerCannotRun" => start_failure::judge_start(output)
             .unwrap_or_else(|| crashed(format!("its server could not be started: {output}"))),
         // The output is all that is reported about a program for another processor.
         _ if output
             .to_ascii_lowercase()
-            .contains(pending_reason::WRONG_PROCESSOR) =>
+            .contains(start_failure::WRONG_PROCESSOR) =>
         {
-            pending_reason::judge_start(output).unwrap_or_else(|| crashed(output.to_owned()))
+            start_failure::judge_start(output).unwrap_or_else(|| crashed(output.to_owned()))
         }
         // sandbox-sshd of a version that does not report the reason, which may be an eviction.
         _ if code == 0 => Problem::ended(

@@ -3,7 +3,7 @@
 use sandbox_core::{CreationReason, SandboxEvent, SandboxEventKind};
 
 use super::problem::{Problem, is_vague};
-use super::{image_pull, pending_reason};
+use super::{image_pull, start_failure};
 use crate::names::SERVER;
 
 /// Returns the problem of a Pod that does not start, if its events are more specific than its
@@ -57,7 +57,7 @@ fn judge_warning(message: &str) -> Problem {
             ..problem
         };
     }
-    if let Some(problem) = pending_reason::judge_memory(message) {
+    if let Some(problem) = start_failure::judge_memory(message) {
         return problem;
     }
     let transient = |hint: &str| not_startable(&format!("{message}{hint}"));

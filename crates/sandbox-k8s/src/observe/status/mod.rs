@@ -16,6 +16,7 @@ mod isolation;
 mod pending_reason;
 mod pod_problem;
 mod problem;
+mod start_failure;
 pub(crate) mod view;
 
 pub(crate) use ended_by_cluster::end_from_events;
