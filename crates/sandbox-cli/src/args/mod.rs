@@ -7,5 +7,6 @@ pub(crate) mod id;
 pub(crate) mod job;
 pub(crate) mod path;
 pub(crate) mod pod;
+pub(crate) mod pool;
 pub(crate) mod sandbox;
 pub(crate) mod values;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use sandbox::{Client, SandboxBuilder, SandboxId};
+use sandbox::{Client, SandboxBuilder};
 
 use crate::args::pod::PodArgs;
 use crate::args::values::{parse_pair, parse_positive_duration};
@@ -42,14 +42,13 @@ impl SandboxOptions {
         self.image.is_some()
     }
 
-    /// Describes the sandbox. The id is chosen by the caller, so that an interrupted creation can
-    /// be cleaned up by it.
+    /// Describes the sandbox, without an id.
     ///
     /// # Errors
     ///
     /// If `--pod-options` cannot be read.
-    pub(crate) fn builder(&self, client: &Client, id: &SandboxId) -> Result<SandboxBuilder> {
-        let mut builder = client.sandbox().id(id);
+    pub(crate) fn describe(&self, client: &Client) -> Result<SandboxBuilder> {
+        let mut builder = client.sandbox();
         if let Some(image) = &self.image {
             builder = builder.image(image);
         }

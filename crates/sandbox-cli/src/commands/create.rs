@@ -9,6 +9,7 @@ use sandbox::{Client, Sandbox, SandboxBuilder, SandboxId};
 use tokio::time::timeout;
 
 use crate::args::id;
+use crate::args::pool::PoolOptions;
 use crate::args::sandbox::SandboxOptions;
 use crate::args::values::{parse_environment, parse_positive_duration};
 use crate::exit::Outcome;
@@ -29,8 +30,10 @@ const DELETE_TIMEOUT: Duration = Duration::from_secs(60);
 pub(crate) struct Args {
     #[command(flatten)]
     sandbox: SandboxOptions,
+    #[command(flatten)]
+    pool: PoolOptions,
     /// Set the id (default: a generated one)
-    #[arg(long, alias = "name")]
+    #[arg(long, alias = "name", conflicts_with = "pool")]
     id: Option<OsString>,
     /// Set an environment variable of every command; NAME alone passes on its value; can be
     /// repeated
@@ -51,15 +54,16 @@ pub(crate) async fn run(
         Some(id) => id::parse_new(id)?,
         None => SandboxId::generate()?,
     };
-    let mut builder = args.sandbox.builder(client, &id)?.detached();
+    let mut builder = args.sandbox.describe(client)?.detached();
     for (name, value) in parse_environment(&args.env)? {
         builder = builder.env(name, value);
     }
     if let Some(idle) = args.idle_timeout {
         builder = builder.idle_timeout(idle);
     }
-    match create_sandbox(builder, client, &id, interrupts, quiet).await? {
-        Ok(_sandbox) => {
+    match create_sandbox(builder, &args.pool, client, &id, interrupts, quiet).await? {
+        Ok(sandbox) => {
+            let id = sandbox.id().clone();
             match add_to_ssh(client, &id).await {
                 Ok(note) => {
                     if let Some(note) = note.filter(|_| !quiet) {
@@ -92,10 +96,11 @@ async fn add_to_ssh(client: &Client, id: &SandboxId) -> Result<Option<String>> {
     Ok(sandbox.and_then(|sandbox| sandbox.note))
 }
 
-/// Creates a sandbox and shows the progress. After a signal, it deletes what was created and
-/// returns the signal.
+/// Creates a sandbox with this id, or takes one from the pool in the options, and shows the progress. After a
+/// signal, it deletes what was created or taken and returns the signal.
 pub(crate) async fn create_sandbox(
     builder: SandboxBuilder,
+    pool: &PoolOptions,
     client: &Client,
     id: &SandboxId,
     interrupts: &mut Interrupts,
@@ -104,7 +109,7 @@ pub(crate) async fn create_sandbox(
     let progress = CreationProgress::start(quiet);
     let builder = builder.on_event(progress.callback());
     let outcome = tokio::select! {
-        sandbox = builder.create() => Ok(sandbox),
+        sandbox = create_or_take(builder, pool, id) => Ok(sandbox),
         interrupt = interrupts.next() => Err(interrupt),
     };
     // The steps are written before anything else is written to stderr.
@@ -121,8 +126,35 @@ pub(crate) async fn create_sandbox(
         }
         Err(interrupt) => interrupt,
     };
-    delete_sandbox(client, id, interrupts).await?;
+    if pool.name().is_some() {
+        wait_for_deletions(client, interrupts).await?;
+    }
+    if pool.name().is_none() || pool.may_create() {
+        delete_sandbox(client, id, interrupts).await?;
+    }
     Ok(Err(interrupt))
+}
+
+async fn create_or_take(
+    builder: SandboxBuilder,
+    pool: &PoolOptions,
+    id: &SandboxId,
+) -> sandbox::Result<Sandbox> {
+    match pool.claim(builder.clone(), id) {
+        Some(claim) => claim.create().await,
+        None => builder.id(id).create().await,
+    }
+}
+
+/// Waits until what a dropped claim had taken is deleted, until a timeout or another signal.
+async fn wait_for_deletions(client: &Client, interrupts: &mut Interrupts) -> Result<()> {
+    tokio::select! {
+        settled = timeout(DELETE_TIMEOUT, client.settle()) => match settled {
+            Ok(()) => Ok(()),
+            Err(_elapsed) => anyhow::bail!("deleting a sandbox of the pool timed out after {DELETE_TIMEOUT:?}; it ends by itself"),
+        },
+        _signal = interrupts.next() => anyhow::bail!("interrupted while deleting a sandbox of the pool; it ends by itself"),
+    }
 }
 
 /// Deletes a sandbox, until a timeout or another signal.

@@ -15,6 +15,7 @@ mod kill;
 mod logs;
 mod ls;
 pub(crate) mod man;
+mod pool;
 mod proxy;
 mod rm;
 mod run;
@@ -56,6 +57,7 @@ pub(crate) enum ClientCommand {
     #[command(visible_alias = "inspect")]
     Info(info::Args),
     Extend(extend::Args),
+    Pool(pool::Args),
     #[command(visible_aliases = ["delete", "remove"])]
     Rm(rm::Args),
     #[command(visible_alias = "sweep")]
@@ -79,6 +81,7 @@ pub(crate) async fn run(
     let client = &client;
     match command {
         // These delete or stop something on a signal, so they handle signals themselves.
+        ClientCommand::Pool(args) => pool::run(args, client, interrupts, global.quiet).await,
         ClientCommand::Run(args) => run::run(args, client, interrupts, global.quiet).await,
         ClientCommand::Create(args) => create::run(args, client, interrupts, global.quiet).await,
         ClientCommand::Exec(args) => exec::run(args, client, interrupts, global.quiet).await,

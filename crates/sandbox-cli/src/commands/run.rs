@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use sandbox::{Client, SandboxId};
 
 use crate::args::exec::CommandOptions;
+use crate::args::pool::PoolOptions;
 use crate::args::sandbox::SandboxOptions;
 use crate::commands::attached::run_attached;
 use crate::commands::create::{create_sandbox, delete_sandbox};
@@ -27,6 +28,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     sandbox: SandboxOptions,
     #[command(flatten)]
+    pool: PoolOptions,
+    #[command(flatten)]
     command: CommandOptions,
     /// Accepted for users of docker; `run` always deletes its sandbox.
     #[arg(long, hide = true)]
@@ -41,6 +44,7 @@ const EXAMPLES: &str = "Examples:
   sandbox run -- python3 -c 'print(6*7)'
   sandbox run --image python:3.12-slim --memory 512Mi -e TOKEN -- python3 job.py
   sandbox run -it -- sh
+  sandbox run --pool ci -- make -C src test
   tar c src | sandbox run --timeout 10m -- sh -c 'tar x && make -C src test'";
 
 pub(crate) async fn run(
@@ -51,15 +55,22 @@ pub(crate) async fn run(
 ) -> Outcome {
     args.reject_unsupported()?;
     let id = SandboxId::generate()?;
-    let builder = args.sandbox.builder(client, &id)?;
-    let sandbox = match create_sandbox(builder, client, &id, interrupts, quiet).await? {
+    let builder = args.sandbox.describe(client)?;
+    let creation = create_sandbox(builder, &args.pool, client, &id, interrupts, quiet);
+    let sandbox = match creation.await? {
         Ok(sandbox) => sandbox,
         Err(interrupt) => return Ok(interrupt.exit_code()),
     };
+    // One from a pool has another id.
+    let id = sandbox.id().clone();
     tracing::info!(%id, "created");
     let program = args.command.program();
     let outcome = run_attached(&args.command, &sandbox, interrupts, quiet).await;
-    docker_hints::print_hint(&outcome, &program, !args.sandbox.has_image());
+    docker_hints::print_hint(
+        &outcome,
+        &program,
+        !args.sandbox.has_image() && args.pool.name().is_none(),
+    );
     match (outcome, delete_sandbox(client, &id, interrupts).await) {
         (outcome, Ok(())) => outcome,
         (Ok(code), Err(delete_error)) => {
