@@ -2,5 +2,6 @@
 
 pub mod labels;
 pub mod options;
+mod place;
 pub mod pod;
 pub mod secret;

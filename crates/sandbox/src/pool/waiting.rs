@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sandbox_core::{
     Access, Deadline, DeleteOptions, Env, Error, Freshness, Result, SandboxId, SandboxInfo,
-    SandboxState, Session, Uid, metrics,
+    SandboxState, Session, TransferReason, Uid, metrics,
 };
 use tokio::time::Instant;
 
@@ -212,5 +212,8 @@ impl Check {
 
 /// Whether an error means that the sandbox cannot be used, and that nothing was run in it.
 fn has_ended(error: &Error) -> bool {
-    matches!(error, Error::NotFound { .. } | Error::Connection(_))
+    // The variables are written before the first command runs.
+    let is_lost_transfer =
+        matches!(error, Error::Transfer(error) if error.reason == TransferReason::Lost);
+    is_lost_transfer || matches!(error, Error::NotFound { .. } | Error::Connection(_))
 }

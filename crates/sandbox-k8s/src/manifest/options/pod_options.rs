@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::policies::{PullPolicy, SecurityProfile};
 use super::volume::PodVolume;
+use crate::manifest::place;
 use crate::names::BACKEND;
 
 /// The options of a Pod that other backends do not have, for all sandboxes of a client
@@ -232,7 +233,15 @@ impl PodOptions {
             Some(value) if !value.is_object() => Err(unreadable(
                 "they must be an object, such as {\"nodeSelector\": {…}}",
             )),
-            Some(value) => Self::deserialize(value).map_err(unreadable),
+            Some(value) => Self::deserialize(value).map_err(|error| {
+                match place::find::<Self>(value) {
+                    // An unknown field names itself.
+                    Some(place) if !error.to_string().contains(&format!("`{place}`")) => {
+                        unreadable(format!("{place}: {error}"))
+                    }
+                    _ => unreadable(error),
+                }
+            }),
             None => Ok(Self::default()),
         }
     }
@@ -300,7 +309,15 @@ mod tests {
         };
         for (options, named) in [
             (json!({"nodeSelecter": {}}), "nodeSelecter"),
-            (json!({"tolerations": "all"}), "sequence"),
+            (json!({"tolerations": "all"}), "tolerations: invalid type"),
+            (
+                json!({"nodeSelector": {"a": "b", "gpu": 1}}),
+                "nodeSelector.gpu: ",
+            ),
+            (
+                json!({"volumes": [{"name": "v", "mountPath": "/v", "persistentVolumeClaim": "data"}]}),
+                "volumes[0]: invalid type: string \"data\", expected {claimName: NAME}",
+            ),
             (json!({"imagePullPolicy": "Sometimes"}), "Sometimes"),
             (json!([]), "object"),
         ] {

@@ -89,7 +89,11 @@ struct Text {
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(
+    rename_all = "camelCase",
+    deny_unknown_fields,
+    expecting = "an object, such as {sizeLimit: 1Gi}"
+)]
 struct EmptyDir {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     medium: Option<Medium>,
@@ -103,19 +107,27 @@ enum Medium {
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(
+    rename_all = "camelCase",
+    deny_unknown_fields,
+    expecting = "{claimName: NAME}"
+)]
 struct Claim {
     claim_name: String,
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "{name: NAME}")]
 struct ConfigMap {
     name: String,
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(
+    rename_all = "camelCase",
+    deny_unknown_fields,
+    expecting = "{secretName: NAME}"
+)]
 struct Secret {
     secret_name: String,
 }

@@ -16,6 +16,7 @@ use super::key_references;
 use super::non_empty::non_empty;
 use super::volumes::is_reserved_volume;
 use crate::manifest::labels::is_reserved;
+use crate::manifest::place;
 use crate::names::{CONTAINER, SERVER};
 
 /// Applies the patches in order to a Pod that is complete otherwise.
@@ -29,13 +30,16 @@ pub(super) fn apply(pod: Pod, patches: &[&Value]) -> Result<Pod> {
     for patch in patches {
         if !patch.is_object() {
             return Err(invalid_patch(
-                "the patch",
+                WHOLE,
                 "it must be an object, such as {\"spec\": {…}}",
             ));
         }
         merge(&mut merged, patch, None);
     }
-    let patched: Pod = Pod::deserialize(&merged).map_err(|error| not_a_pod(&error))?;
+    let patched: Pod = Pod::deserialize(&merged).map_err(|error| {
+        let place = place::find::<Pod>(&merged);
+        not_a_pod_at(place.as_deref().unwrap_or(WHOLE), &error)
+    })?;
     let parsed = serde_json::to_value(&patched).map_err(|error| not_a_pod(&error))?;
     if let Some(field) = unknown_field(&merged, &parsed) {
         return Err(invalid_patch(
@@ -57,11 +61,15 @@ fn invalid_patch(place: &str, why: &str) -> Error {
     Error::invalid("Pod patch", place, why)
 }
 
+/// The place of a mistake in the patch as a whole.
+const WHOLE: &str = "the patch";
+
 fn not_a_pod(error: &serde_json::Error) -> Error {
-    invalid_patch(
-        "the patch",
-        &format!("the result is not a valid Pod: {error}"),
-    )
+    not_a_pod_at(WHOLE, error)
+}
+
+fn not_a_pod_at(place: &str, error: &serde_json::Error) -> Error {
+    invalid_patch(place, &format!("the result is not a valid Pod: {error}"))
 }
 
 /// Returns the field that identifies the elements of a list.

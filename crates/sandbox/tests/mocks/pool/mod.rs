@@ -89,14 +89,22 @@ async fn an_ended_sandbox_is_never_handed_out() {
     pool.filled().await;
     assert_eq!((world.created(), world.deleted()), (4, 1));
 
+    // The next one ends after the look, while it is set up.
+    world.with(|state| state.loses_transfer = true);
+    let sbx = pool.take().env("A", "1").await.unwrap();
+    let third = world.with(|state| state.created[2].id.clone().unwrap());
+    assert_ne!(*sbx.id(), third);
+    pool.filled().await;
+    assert_eq!((world.created(), world.deleted()), (6, 2));
+
     // It finds out by itself about those that are not taken.
     world.with(|state| {
-        let id = state.created[2].id.clone().unwrap();
+        let id = state.created[4].id.clone().unwrap();
         state.ended.insert(id);
     });
     tokio::time::sleep(Duration::from_secs(30)).await;
     pool.filled().await;
-    assert_eq!((world.created(), world.deleted()), (5, 2));
+    assert_eq!((world.created(), world.deleted()), (7, 3));
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,9 +9,9 @@ use futures_util::{StreamExt, stream};
 use sandbox::prelude::*;
 use sandbox::{
     Access, Assignment, Capabilities, CreationReason, Deadline, Defaults, DeleteOptions, Diagnosis,
-    EventStream, ExecRequest, Freshness, ListFilter, LogOptions, LogStream, SandboxBackend,
-    SandboxEventKind, SandboxSpec, SandboxState, Session, SessionSource, SweepOptions, SweepReport,
-    Uid,
+    Direction, EventStream, ExecRequest, Freshness, ListFilter, LogOptions, LogStream,
+    SandboxBackend, SandboxEventKind, SandboxSpec, SandboxState, Session, SessionSource,
+    SweepOptions, SweepReport, TransferError, TransferReason, Uid,
 };
 use sandbox_core::MockSession;
 
@@ -37,6 +37,8 @@ pub(super) struct State {
     pub(super) is_away: bool,
     /// Whether the backend does not answer lookups.
     pub(super) is_silent: bool,
+    /// Whether the next transfer is lost with its sandbox.
+    pub(super) loses_transfer: bool,
     pub(super) commands: Vec<ExecRequest>,
 }
 
@@ -201,7 +203,21 @@ impl SessionSource for World {
         });
         session.expect_exec().returning(|request| Ok(echo(request)));
         session.expect_create_dir().returning(|_, _| Ok(()));
-        session.expect_upload().returning(|_, _| Ok(0));
+        let world = self.clone();
+        session.expect_upload().returning(move |request, _| {
+            let is_lost = world.with(|state| std::mem::take(&mut state.loses_transfer));
+            if !is_lost {
+                return Ok(0);
+            }
+            Err(TransferError {
+                path: request.path,
+                direction: Direction::Upload,
+                reason: TransferReason::Lost,
+                message: "the connection was lost".to_owned(),
+                source: None,
+            }
+            .into())
+        });
         session.expect_start_ttl().returning(Ok);
         Ok(Arc::new(session))
     }
