@@ -93,3 +93,28 @@ fn a_download_is_limited() {
     let mode = fs::metadata(cli.path("ten")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o664, "other users cannot write to it");
 }
+
+#[test]
+fn a_slash_after_a_file_is_named() {
+    let cli = Cli::new();
+    let id = cli.create();
+    cli.expect_ok(["exec", &id, "--", "touch", "file"]);
+    cli.write("local", "x");
+    let remote = format!("{id}:file/");
+    for args in [["cp", &remote, "."], ["cp", "local", &remote]] {
+        let copy = cli.run(args);
+        assert_eq!(code(&copy), 125);
+        assert!(
+            stderr(&copy).contains("is not a directory: leave out the slash"),
+            "{}",
+            stderr(&copy)
+        );
+    }
+    // What does not exist either way is reported as it was given.
+    let copy = cli.run(["cp", &format!("{id}:none/"), "."]);
+    assert!(
+        stderr(&copy).contains("no file or directory \"none/\""),
+        "{}",
+        stderr(&copy)
+    );
+}

@@ -203,9 +203,12 @@ async fn upload(
     }
     let target = match existing {
         Some(FileKind::Directory) => path_in_remote(local.file_name()),
-        None if remote.as_bytes().ends_with(b"/") => bail!(
-            "there is no directory {remote:?} in the sandbox; create it with `sandbox exec ID -- mkdir`"
-        ),
+        None if remote.as_bytes().ends_with(b"/") => {
+            refuse_slash_after_file(sandbox, remote).await?;
+            bail!(
+                "there is no directory {remote:?} in the sandbox; create it with `sandbox exec ID -- mkdir`"
+            )
+        }
         _ => remote.clone(),
     };
     Ok(single_file_report(
@@ -276,13 +279,30 @@ fn quote(local: &Path) -> String {
 }
 
 async fn find_source_kind(sandbox: &Sandbox, remote: &FilePath) -> Result<FileKind> {
-    let kind = find_kind(sandbox, remote).await?;
-    kind.with_context(|| {
-        format!(
-            "there is no file or directory {remote:?} in sandbox {}",
+    if let Some(kind) = find_kind(sandbox, remote).await? {
+        return Ok(kind);
+    }
+    refuse_slash_after_file(sandbox, remote).await?;
+    bail!(
+        "there is no file or directory {remote:?} in sandbox {}",
+        sandbox.id()
+    )
+}
+
+/// Refuses a path of nothing that would be one of a file without the slash at its end.
+async fn refuse_slash_after_file(sandbox: &Sandbox, remote: &FilePath) -> Result<()> {
+    let mut name = remote.as_bytes();
+    while let [start @ .., b'/'] = name {
+        name = start;
+    }
+    let name = FilePath::from(name);
+    if name.len() < remote.len() && find_kind(sandbox, &name).await?.is_some() {
+        bail!(
+            "{name:?} in sandbox {} is not a directory: leave out the slash at its end",
             sandbox.id()
         )
-    })
+    }
+    Ok(())
 }
 
 /// The kind of file at a path in the sandbox, if it exists.
