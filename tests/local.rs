@@ -6,6 +6,7 @@
     reason = "a failed assertion is the point"
 )]
 
+mod killed_pool;
 #[allow(dead_code, reason = "the other test programs use the rest")]
 mod support;
 
@@ -22,6 +23,9 @@ use support::{local_client, local_parts};
 
 fn main() -> ExitCode {
     sandbox::local::init();
+    if let Some(state_dir) = std::env::var_os(killed_pool::STATE_DIR_VARIABLE) {
+        return killed_pool::run_pool(Path::new(&state_dir));
+    }
     let arguments = Arguments::from_args();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -53,6 +57,9 @@ fn main() -> ExitCode {
     });
     add("local::a_wrong_client_key_is_refused", |_, state_dir| {
         Box::pin(a_wrong_key_is_refused(state_dir, WrongKey::Client))
+    });
+    add("local::a_killed_pool_leaves_nothing", |backend, path| {
+        Box::pin(killed_pool::a_killed_pool_leaves_nothing(backend, path))
     });
     let conclusion = libtest_mimic::run(&arguments, trials);
 
