@@ -34,6 +34,7 @@ cargo xtask bench pool    time takes from a pool next to cold creations: locally
 cargo xtask bench ssh     time the SSH engine next to OpenSSH, rsync, paramiko and asyncssh (--help)
 cargo xtask bench k8s     time sandboxes on a cluster next to plain Pods and kubectl
                           (parts: start, exec, transfer, concurrency, pool)
+cargo xtask bench scale   measure one client with 100, 1,000 and 10,000 sandboxes of a fake API server
 ";
 
 fn main() -> ExitCode {
@@ -107,7 +108,7 @@ fn rerun_with(build_options: &[&str], args: &[&str]) -> Result<()> {
 /// it, because that takes minutes.
 fn bench(args: &[&str]) -> Result<()> {
     let on_cluster = match args.first() {
-        Some(&"k8s") => true,
+        Some(&("k8s" | "scale")) => true,
         Some(&"pool") => std::env::var_os("SANDBOX_KUBECONFIG").is_some(),
         Some(_) | None => false,
     };

@@ -2,12 +2,15 @@
 
 use anyhow::{Result, bail};
 
+mod child;
 mod figures;
 #[cfg(feature = "bench-k8s")]
 mod k8s;
 mod local;
 mod openssh;
 mod pool;
+#[cfg(feature = "bench-k8s")]
+mod scale;
 mod ssh;
 
 pub(crate) fn run(args: &[&str]) -> Result<()> {
@@ -28,6 +31,13 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
         ["ssh-delay", rest @ ..] => ssh::delay::serve(rest),
         #[cfg(feature = "bench-k8s")]
         ["k8s", parts @ ..] => k8s::run(parts),
-        _ => bail!("name a benchmark: local, pool, ssh or k8s"),
+        #[cfg(feature = "bench-k8s")]
+        ["scale", sizes @ ..] => scale::run(sizes),
+        // Processes that `bench scale` starts.
+        #[cfg(feature = "bench-k8s")]
+        ["scale-server"] => scale::server::serve(),
+        #[cfg(feature = "bench-k8s")]
+        ["scale-client", port, size] => scale::client::run(port, size),
+        _ => bail!("name a benchmark: local, pool, ssh, k8s or scale"),
     }
 }

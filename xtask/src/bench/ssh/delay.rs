@@ -26,7 +26,7 @@ pub(crate) fn serve(args: &[&str]) -> Result<()> {
     let (port, round_trip): (u16, u64) = (port.parse()?, round_trip.parse()?);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     println!("{}", listener.local_addr()?.port());
-    super::processes::end_with_stdin();
+    crate::bench::child::end_with_stdin();
     for near in listener.incoming() {
         let near = near?;
         let far = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;

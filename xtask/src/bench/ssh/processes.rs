@@ -1,7 +1,7 @@
 //! The processes of a run. None outlives the benchmark, because each ends when its standard input
 //! does.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -156,14 +156,4 @@ fn kill(child: &mut Child) {
     // The process may have ended by itself.
     child.kill().ok();
     child.wait().ok();
-}
-
-/// Ends this process when the benchmark, which holds its standard input, has ended.
-pub(super) fn end_with_stdin() {
-    std::thread::spawn(|| {
-        let mut rest = Vec::new();
-        // An error ends the process as well.
-        std::io::stdin().read_to_end(&mut rest).ok();
-        std::process::exit(0);
-    });
 }

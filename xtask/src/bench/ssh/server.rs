@@ -22,7 +22,7 @@ pub(crate) fn serve(args: &[&str]) -> Result<()> {
         .join(" ");
     let config = ServerConfig::new(host, vec![user], directory.join("home"))
         .with_env(std::env::vars_os().filter(|(name, _)| name == "PATH"));
-    super::processes::end_with_stdin();
+    crate::bench::child::end_with_stdin();
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?
