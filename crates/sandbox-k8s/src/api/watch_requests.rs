@@ -24,6 +24,10 @@ const HINT_TIMEOUT: Duration = Duration::from_secs(2);
 /// No version: the list is as recent as the request.
 const ANY_VERSION: &str = "";
 
+/// Selects the events of Pods that say more than their status.
+const EVENTS_OF_PODS: &str =
+    "involvedObject.kind=Pod,reason!=Scheduled,reason!=Created,reason!=Started,reason!=Killing";
+
 /// Which part of which container's log to read.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LogQuery<'a> {
@@ -67,16 +71,16 @@ impl ApiClient {
             .await
     }
 
-    /// Opens a watch of the cluster's events of one Pod.
+    /// Opens a watch of the cluster's events of all Pods, but not of those that every Pod has and whose content is in
+    /// its status.
     pub(crate) async fn open_event_watch(
         &self,
-        uid: &Uid,
         version: &str,
         lifetime: Duration,
         deadline: Deadline,
     ) -> Result<Body, WatchError> {
         let params = WatchParams::default()
-            .fields(&involved_object_selector(uid))
+            .fields(EVENTS_OF_PODS)
             .disable_bookmarks();
         self.open_watch_with::<Event>(params, version, lifetime, deadline)
             .await

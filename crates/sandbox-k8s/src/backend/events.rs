@@ -22,7 +22,7 @@ pub(super) async fn events(shared: &Arc<Shared>, id: &SandboxId) -> Result<Event
         shared: Arc::clone(shared),
         uid: view.uid.clone(),
         follow: shared.watch.follow(id, &view.uid),
-        cluster_events: ClusterEvents::new(Arc::clone(&shared.watch), view.uid.clone()),
+        cluster_events: ClusterEvents::new(Arc::clone(&shared.cluster_events), view.uid.clone()),
         grace: shared.options.startup_grace,
         waits_for_room: shared
             .records

@@ -40,6 +40,7 @@ use crate::lease::LeaseKeeper;
 use crate::manifest::options::KubernetesOptions;
 use crate::names::BACKEND;
 use crate::observe::watch::Watch;
+use cluster_events::EventFeed;
 use injection_probe::InjectionProbe;
 use records::RecordCache;
 use shared::Shared;
@@ -68,11 +69,13 @@ impl KubernetesBackend {
         let lease_keeper = options
             .owner_lease
             .map(|duration| LeaseKeeper::new(Arc::clone(&api), duration));
+        let cluster_events = EventFeed::new(Arc::clone(&api));
         let watch = Arc::new(Watch::new(api, lease_keeper.is_some()));
         let connect_state = Arc::new(ConnectState::new(&options));
         let shared = Shared {
             options,
             watch,
+            cluster_events,
             lease_keeper,
             records: RecordCache::default(),
             injection: InjectionProbe::default(),

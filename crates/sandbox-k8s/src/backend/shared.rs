@@ -10,6 +10,7 @@ use sandbox_core::{
     Uid,
 };
 
+use super::cluster_events::EventFeed;
 use super::injection_probe::InjectionProbe;
 use super::records::{RecordCache, SandboxRecord};
 use crate::api::client::{ApiClient, LOOKUP_TIMEOUT};
@@ -24,6 +25,7 @@ use crate::observe::watch::Watch;
 pub(super) struct Shared {
     pub(super) options: KubernetesOptions,
     pub(super) watch: Arc<Watch>,
+    pub(super) cluster_events: Arc<EventFeed>,
     /// The Lease that owns attached sandboxes, if the options ask for one.
     pub(super) lease_keeper: Option<LeaseKeeper>,
     pub(super) records: RecordCache,

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed assertion is the point")]
 
+mod crowd;
 mod install;
 mod preflight;
 mod start;

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::{backend, spec};
 
-fn schedule_pod(server: &ApiServer, id: &SandboxId) {
+pub(crate) fn schedule_pod(server: &ApiServer, id: &SandboxId) {
     server.update("pods", id.as_str(), |pod| {
         pod["spec"]["nodeName"] = json!("node-1");
         pod["status"] = json!({
@@ -20,7 +20,7 @@ fn schedule_pod(server: &ApiServer, id: &SandboxId) {
     });
 }
 
-fn emit_event(server: &ApiServer, uid: &str, kind: &str, reason: &str) {
+pub(crate) fn emit_event(server: &ApiServer, uid: &str, kind: &str, reason: &str) {
     emit_event_with_message(server, uid, kind, reason, &format!("{reason} of something"));
 }
 
@@ -28,13 +28,13 @@ fn emit_event_with_message(server: &ApiServer, uid: &str, kind: &str, reason: &s
     let name = format!("{uid}.{reason}");
     server.insert(
         "events",
-        json!({"metadata": {"name": name}, "involvedObject": {"uid": uid}, "type": kind, "reason": reason,
+        json!({"metadata": {"name": name}, "involvedObject": {"kind": "Pod", "uid": uid}, "type": kind, "reason": reason,
                "message": message, "lastTimestamp": "2026-01-01T00:00:02Z"}),
     );
 }
 
 /// Collects the events of a sandbox until it runs or has failed, which must happen within an hour.
-async fn collect_until_outcome(mut events: EventStream) -> Vec<SandboxEvent> {
+pub(crate) async fn collect_until_outcome(mut events: EventStream) -> Vec<SandboxEvent> {
     let mut collected = Vec::new();
     let all = async {
         while let Some(event) = events.next().await {
