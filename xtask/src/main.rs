@@ -33,7 +33,7 @@ cargo xtask bench pool    time takes from a pool next to cold creations: locally
                           of SANDBOX_KUBECONFIG if that is set
 cargo xtask bench ssh     time the SSH engine next to OpenSSH, rsync, paramiko and asyncssh (--help)
 cargo xtask bench k8s     time sandboxes on a cluster next to plain Pods and kubectl
-                          (parts: start, exec, transfer, concurrency, pool)
+                          (parts: start, exec, transfer, crowd, pool)
 cargo xtask bench scale   measure one client with 100, 1,000 and 10,000 sandboxes of a fake API server
 ";
 

@@ -8,7 +8,7 @@
 
 mod baseline;
 mod cluster;
-mod concurrency;
+mod crowd;
 mod exec;
 mod peers;
 mod pool;
@@ -56,8 +56,8 @@ async fn measure(parts: &[&str]) -> Result<()> {
         if wanted("transfer") {
             transfer::measure(&cluster).await?;
         }
-        if wanted("concurrency") {
-            concurrency::measure(&cluster).await?;
+        if wanted("crowd") {
+            crowd::measure(&cluster).await?;
         }
         if parts.contains(&"pool") {
             pool::measure(&cluster).await?;

@@ -20,6 +20,8 @@ use super::usage::{Begun, resident_bytes};
 const AT_ONCE: usize = 64;
 /// How long the sandboxes are held.
 const HOLD: Duration = Duration::from_secs(15);
+/// The interval of the lists that find out whether all changes were received, for each sandbox.
+const POLL: Duration = Duration::from_micros(50);
 /// Lists and rounds of changes: the figures are their mean. Fewer sandboxes need more of them to be measurable.
 const OPERATIONS: usize = 20_000;
 
@@ -142,7 +144,7 @@ impl Measured {
         let label = ("round".to_owned(), round.to_string());
         let changed = ListFilter::from_labels([label]);
         while self.client.list(changed.clone()).await?.len() < size {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(POLL * u32::try_from(size)?).await;
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::time::Duration;
 
 use anyhow::Result;
 use http::{Request, Response};
@@ -10,7 +11,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use sandbox_testkit::apiserver::{ApiServer, Body};
+use sandbox_testkit::apiserver::{ApiServer, Body, ConnectionCut, Fault};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tower::ServiceExt;
@@ -22,9 +23,11 @@ pub(super) const STATUS: &str = "/bench/status";
 pub(super) const CLEAR: &str = "/bench/clear";
 /// Gives all Pods the label `round` with the value that is the query.
 pub(super) const CHANGE: &str = "/bench/change";
-/// Cuts all watches, which have to begin with a new list.
+/// Cuts the watch, and refuses to resume it, so that it begins with a new list.
 pub(super) const EXPIRE: &str = "/bench/expire";
 
+/// How long a deleted Pod stays. A real one stays longer, which costs its client nothing.
+const POD_DELETION_DELAY: Duration = Duration::from_millis(20);
 /// How many changes the server remembers.
 const HISTORY: usize = 20_000;
 
@@ -36,7 +39,7 @@ pub(in crate::bench) fn serve() -> Result<()> {
         .block_on(async {
             let server = ApiServer::new(NAMESPACE);
             server.set_pods_start(true);
-            server.set_streaming_lists(false);
+            server.set_pod_deletion_delay(POD_DELETION_DELAY);
             server.limit_history(HISTORY);
             let listener = TcpListener::bind("127.0.0.1:0").await?;
             println!("{}", listener.local_addr()?.port());
@@ -58,7 +61,7 @@ pub(in crate::bench) fn serve() -> Result<()> {
 async fn respond(
     server: ApiServer,
     request: Request<Incoming>,
-) -> Result<Response<Body>, sandbox_testkit::apiserver::ConnectionCut> {
+) -> Result<Response<Body>, ConnectionCut> {
     let answer = match request.uri().path() {
         STATUS => status(&server),
         CLEAR => {
@@ -70,7 +73,7 @@ async fn respond(
             Value::Null
         }
         EXPIRE => {
-            server.compact_history();
+            server.inject("watch pods", Fault::expired());
             server.cut_watches();
             Value::Null
         }
