@@ -55,10 +55,12 @@ pub use session::{
     AttachOptions, ClaimRequest, ControlMessage, DownloadRequest, Env, ExecEvent, ExecRequest,
     ExitStatus, FileInfo, FileKind, FileSystem, ListBudget, Notice, Output, OutputCollector,
     Process, ProcessControl, ProcessDriver, ProcessStdin, Program, Pty, PtySize, Reader, Session,
-    SessionSource, Signal, TargetPolicy, UploadRequest, Writer, partial_name,
+    SessionSource, Signal, TargetPolicy, TreeChannel, UploadRequest, Writer, partial_name,
+    temporary_name,
 };
 pub use ssh::{
     Access, Endpoint, KeyPair, PrivateKey, PublicKey, command_line, environment_file, protocol,
+    tree_stream,
 };
 pub use timestamp::rfc3339;
 

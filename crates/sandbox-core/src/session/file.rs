@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{FilePath, timestamp};
+use crate::{FilePath, Result, Uid, timestamp};
 
 /// A file to upload.
 ///
@@ -131,6 +131,30 @@ pub fn partial_name(name: impl Into<FilePath>) -> FilePath {
     FilePath::from([b".", &name[..end], hash.as_bytes(), SUFFIX].concat())
 }
 
+/// Generates the name of a temporary file for the file of this name: `.STEM.sandbox-UID`.
+///
+/// # Errors
+///
+/// [`Backend`](crate::Error::Backend) if the system has no random numbers.
+pub fn temporary_name(name: impl AsRef<[u8]>) -> Result<FilePath> {
+    let suffix = format!(".sandbox-{}", Uid::generate()?);
+    Ok(FilePath::from(
+        [b".", stem(name.as_ref()), suffix.as_bytes()].concat(),
+    ))
+}
+
+/// The beginning of a name, without part of a character of UTF-8 at its end. A name may have 255
+/// bytes.
+fn stem(name: &[u8]) -> &[u8] {
+    const MAX_STEM_LEN: usize = 120;
+    let is_boundary = |at: &usize| {
+        name.get(*at)
+            .is_none_or(|byte| byte & 0b1100_0000 != 0b1000_0000)
+    };
+    let end = (0..=name.len().min(MAX_STEM_LEN)).rev().find(is_boundary);
+    &name[..end.unwrap_or(0)]
+}
+
 /// Information about a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -209,5 +233,15 @@ mod tests {
             FilePath::from(b".caf\xe9.sandbox-partial")
         );
         assert!(partial_name([0x80; 255].as_slice()).len() <= 255);
+    }
+
+    #[test]
+    fn a_stem_is_short_and_ends_with_a_whole_character() {
+        assert_eq!(stem("ä".as_bytes()), "ä".as_bytes());
+        let long = format!("a{}", "ä".repeat(127));
+        assert_eq!(stem(long.as_bytes()).len(), 119);
+        assert_eq!(stem(&[0xff; 255]).len(), 120);
+        assert!(stem(&[0x80; 255]).is_empty());
+        assert!(temporary_name([0xff; 255]).unwrap().len() <= 255);
     }
 }

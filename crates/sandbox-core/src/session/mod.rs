@@ -13,6 +13,7 @@ mod notice;
 mod output;
 mod process;
 mod signal;
+mod tree_channel;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -22,12 +23,14 @@ use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::protocol::JobRecord;
-use crate::{Access, ByteStream, Deadline, Error, JobId, Result, Uid};
+use crate::{Access, ByteStream, Deadline, Direction, Error, JobId, Result, Uid};
 
 pub use claim::ClaimRequest;
 pub use control::{ControlMessage, ProcessControl};
 pub use exec::{Env, ExecRequest, Program, Pty, PtySize};
-pub use file::{DownloadRequest, FileInfo, FileKind, TargetPolicy, UploadRequest, partial_name};
+pub use file::{
+    DownloadRequest, FileInfo, FileKind, TargetPolicy, UploadRequest, partial_name, temporary_name,
+};
 pub use file_system::FileSystem;
 pub use list_budget::ListBudget;
 #[cfg(feature = "mock")]
@@ -36,6 +39,7 @@ pub use notice::Notice;
 pub use output::{ExitStatus, Output, OutputCollector};
 pub use process::{ExecEvent, Process, ProcessDriver, ProcessStdin};
 pub use signal::Signal;
+pub use tree_channel::TreeChannel;
 
 /// The source of an upload.
 pub type Reader = Box<dyn AsyncRead + Send + Unpin>;
@@ -185,6 +189,23 @@ pub trait Session: FileSystem {
             "claiming a sandbox",
             "this session",
             "create a sandbox without a pool",
+        ))
+    }
+
+    /// Opens a channel over which a directory tree is copied in this direction, as
+    /// [`tree_stream`](crate::tree_stream) describes. Dropping the channel ends the copy.
+    ///
+    /// # Errors
+    ///
+    /// [`Connection`](crate::Error::Connection), and [`Unsupported`](crate::Error::Unsupported) from
+    /// an SSH server other than sandbox-sshd, of a version that has no such channel, or if too many
+    /// are open: the tree can then be copied file by file. The default always returns that.
+    async fn open_tree(&self, direction: Direction) -> Result<TreeChannel> {
+        let _unused = direction;
+        Err(Error::unsupported(
+            "copying a tree as one stream",
+            "this session",
+            "copy its files one by one",
         ))
     }
 }

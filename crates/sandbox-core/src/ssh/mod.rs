@@ -5,6 +5,7 @@ pub mod command_line;
 pub mod environment_file;
 mod keys;
 pub mod protocol;
+pub mod tree_stream;
 
 pub use access::{Access, Endpoint};
 pub use keys::{KeyPair, PrivateKey, PublicKey};

@@ -13,6 +13,7 @@
 //! | extend the `ttl` | `env` [`EXTEND_SECONDS`], then `subsystem` [`LIFETIME_SUBSYSTEM`] | exit-status 0 and the seconds left, as decimal text |
 //! | start a `ttl` | `env` [`TTL_SECONDS`], then `subsystem` [`LIFETIME_SUBSYSTEM`] | as above |
 //! | claim a sandbox of a pool | `env` [`CLAIM_KEY`], and [`CLAIM_ATTACH_SECONDS`], [`CLAIM_MAX_SECONDS`], [`TTL_SECONDS`] where they are wanted, then `subsystem` [`CLAIM_SUBSYSTEM`] | exit-status 0; else the code and the message of a [`ClaimRefusal`] |
+//! | copy a directory tree | `subsystem` [`TREE_SUBSYSTEM`], then the frames of [`tree_stream`](crate::tree_stream) | frames |
 
 use serde::{Deserialize, Serialize};
 
@@ -118,6 +119,9 @@ pub const EXTEND_SECONDS: &str = "SANDBOX_EXTEND_SECONDS";
 pub const TTL_SECONDS: &str = "SANDBOX_TTL_SECONDS";
 /// Subsystem that extends the sandbox's `ttl`, or starts one.
 pub const LIFETIME_SUBSYSTEM: &str = "sandbox-lifetime";
+/// Subsystem that sends or receives a directory tree; see [`tree_stream`](crate::tree_stream). A
+/// server of a version without it answers the request with a failure.
+pub const TREE_SUBSYSTEM: &str = "sandbox-tree";
 
 /// Subsystem that claims the sandbox: from then on only [`CLAIM_KEY`] logs in, and every connection but
 /// the one of the request is closed. It is served once, and only by a server with [`POOL_VARIABLE`].

@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use sandbox_core::{Direction, FilePath, Result, TransferReason, Uid, UploadRequest};
+use sandbox_core::{Direction, FilePath, Result, TransferReason, UploadRequest, temporary_name};
 
 use crate::sftp::{OpenMode, Sftp, SftpPool, remove_temporary, transfer_error};
 
-/// The most bytes of a file's name in the name of its temporary file.
-const MAX_STEM: usize = 120;
 const UPLOAD: Direction = Direction::Upload;
 
 /// Removes the file when dropped, unless it is kept or partial.
@@ -37,9 +35,7 @@ impl TemporaryFile {
         let path = if resumable {
             request.partial_path()
         } else {
-            // A name may have 255 bytes.
-            let suffix = format!(".sandbox-{}", Uid::generate()?);
-            FilePath::from([directory, b".", stem(name), suffix.as_bytes()].concat())
+            FilePath::from(directory).join(temporary_name(name)?)
         };
         Ok(Self {
             sessions: sessions.clone(),
@@ -88,29 +84,5 @@ impl Drop for TemporaryFile {
                 Err(error) => tracing::debug!(%path, %error, "temporary file may remain"),
             }
         });
-    }
-}
-
-/// The beginning of a name, without part of a character of UTF-8 at its end.
-fn stem(name: &[u8]) -> &[u8] {
-    let is_boundary = |at: &usize| {
-        name.get(*at)
-            .is_none_or(|byte| byte & 0b1100_0000 != 0b1000_0000)
-    };
-    let end = (0..=name.len().min(MAX_STEM)).rev().find(is_boundary);
-    &name[..end.unwrap_or(0)]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_stem_is_short_and_ends_with_a_whole_character() {
-        assert_eq!(stem("ä".as_bytes()), "ä".as_bytes());
-        let long = format!("a{}", "ä".repeat(127));
-        assert_eq!(stem(long.as_bytes()).len(), MAX_STEM - 1);
-        assert_eq!(stem(&[0xff; 255]).len(), MAX_STEM);
-        assert!(stem(&[0x80; 255]).is_empty());
     }
 }
