@@ -24,9 +24,10 @@
 //! | `process` | from a command line to a process: environment, program, spawn, terminal |
 //! | `jobs` | commands that outlive their client |
 //! | `sftp` | the SFTP subsystem |
+//! | `tree` | directory trees as one stream |
 //! | `lifetime` | decides when the sandbox ends |
 //!
-//! `server` uses `jobs` and `sftp`, these use `process`, and all use `channel`.
+//! `server` uses `jobs`, `sftp` and `tree`, these use `process`, and all use `channel`.
 
 mod channel;
 mod config;
@@ -37,6 +38,7 @@ mod lock;
 mod process;
 mod server;
 mod sftp;
+mod tree;
 
 pub use config::{RESERVED_ENV_PREFIX, ServerConfig};
 pub use error::ServerError;

@@ -43,6 +43,8 @@ struct Entry {
     /// Taken by the request that starts something on the channel.
     unstarted: Option<UnstartedChannel>,
     env_bytes: usize,
+    /// It receives in bulk, and nothing waits for it, so it gets large windows.
+    is_bulk: bool,
 }
 
 impl Channels {
@@ -98,6 +100,7 @@ impl Channels {
                 control,
                 unstarted: Some(unstarted),
                 env_bytes: 0,
+                is_bulk: false,
             },
         );
         Some(id)
@@ -110,6 +113,7 @@ impl Channels {
             return false;
         }
         self.server.lifetime.touch();
+        let is_bulk = matches!(request, Request::Tree);
         let unstarted = self.entries.get_mut(&id).and_then(|entry| {
             entry
                 .unstarted
@@ -117,6 +121,9 @@ impl Channels {
         });
         match unstarted {
             Some(channel) => {
+                if let Some(entry) = self.entries.get_mut(&id) {
+                    entry.is_bulk = is_bulk;
+                }
                 tokio::spawn(channel.run(request, Arc::clone(&self.server)));
                 true
             }
@@ -214,7 +221,10 @@ impl Channels {
             .values()
             .filter_map(|entry| entry.input.scarce_window());
         let Some(window) = scarce.min() else {
-            return ssh_config::WINDOW;
+            return match self.entries.get(&id) {
+                Some(entry) if entry.is_bulk => ssh_config::BULK_WINDOW,
+                _ => ssh_config::WINDOW,
+            };
         };
         let is_scarce = |entry: &Entry| entry.input.scarce_window().is_some();
         if self.entries.get(&id).is_some_and(is_scarce) {

@@ -196,6 +196,7 @@ impl Handler for ConnectionHandler {
             protocol::JOBS_SUBSYSTEM => Request::ListJobs,
             protocol::LIFETIME_SUBSYSTEM => Request::SetLifetime,
             protocol::CLAIM_SUBSYSTEM => Request::Claim(Arc::clone(&self.connection)),
+            protocol::TREE_SUBSYSTEM => Request::Tree,
             _ => return session.channel_failure(id),
         };
         let started = self.channels.start(id, request);

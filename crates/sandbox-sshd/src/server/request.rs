@@ -23,6 +23,7 @@ use crate::process::environment::{Environment, command_environment, set_variable
 use crate::process::program::{Program, StartError};
 use crate::process::pty::Terminal;
 use crate::sftp;
+use crate::tree;
 
 /// A request that starts something on a session channel.
 #[derive(Debug)]
@@ -36,6 +37,7 @@ pub(crate) enum Request {
     SetLifetime,
     /// Claim the sandbox for the client of this connection.
     Claim(Arc<OpenConnection>),
+    Tree,
 }
 
 /// The address inside the sandbox to which a channel is connected.
@@ -140,7 +142,8 @@ impl UnstartedChannel {
             | Request::Shell
             | Request::Sftp
             | Request::ListJobs
-            | Request::Claim(_) => true,
+            | Request::Claim(_)
+            | Request::Tree => true,
         }
     }
 
@@ -173,6 +176,7 @@ impl UnstartedChannel {
                 self.start(program, server).await
             }
             Request::Sftp => sftp::serve(server.config.home.clone(), self.channel).await,
+            Request::Tree => tree::serve(server.config.home.clone(), self.channel).await,
             Request::AttachJob => match self.attach_options(server) {
                 Some(options) => jobs::attach(options, self.channel).await,
                 // The job was removed after the reply to the request.

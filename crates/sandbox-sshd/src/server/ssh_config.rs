@@ -15,6 +15,8 @@ const REJECTION_DELAY: Duration = Duration::from_millis(50);
 const MAX_AUTH_ATTEMPTS: usize = 20;
 /// Window of a channel in bytes (RFC 4254 §5.2).
 pub(super) const WINDOW: u32 = 2 << 20;
+/// Window of a channel that receives a tree: its client limits what is on its way itself, to less.
+pub(super) const BULK_WINDOW: u32 = 8 << 20;
 /// The largest packet that OpenSSH sends and accepts.
 const MAX_PACKET: u32 = 32 << 10;
 /// Interval of keepalive requests to an idle client, which keep NAT and proxies from closing the
