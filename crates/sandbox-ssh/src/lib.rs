@@ -8,7 +8,8 @@
 //! * a connection for each stream that is read at the caller's pace, because a slow reader blocks
 //!   its whole connection;
 //! * one connection for files, so that they delay no command, and up to three more for a large file
-//!   where round trips are long.
+//!   where round trips are long;
+//! * a connection for each directory tree that is copied as one stream, which only sandbox-sshd has.
 //!
 //! Servers other than sandbox-sshd work, too, within their abilities:
 //!
@@ -31,6 +32,7 @@ mod sftp;
 mod source;
 mod text;
 mod transport;
+mod trees;
 
 pub use connection::SshHostKeyProbe;
 pub use options::SshOptions;

@@ -9,7 +9,8 @@ use sandbox_core::protocol::{self, JobRecord};
 use sandbox_core::{
     Access, AttachOptions, ByteStream, ClaimRequest, ConnectionStage, Connector, Deadline,
     Direction, DownloadRequest, Error, ExecRequest, FileInfo, FilePath, FileSystem, JobId,
-    ListBudget, Output, Process, Reader, Result, Session, UploadRequest, Writer, metrics,
+    ListBudget, Output, Process, Reader, Result, Session, TreeChannel, UploadRequest, Writer,
+    metrics,
 };
 use tokio::io::AsyncWriteExt;
 
@@ -22,6 +23,7 @@ use crate::jobs;
 use crate::options::SshOptions;
 use crate::pool::{Bounds, Dialer, PoolStatus, SlotPool};
 use crate::sftp::{self, SftpPool, SftpTimeouts, local_error};
+use crate::trees::{self, MAX_TREES, TreeChannels};
 
 /// All connections to one instance of a sandbox.
 pub(crate) struct Instance {
@@ -32,6 +34,7 @@ pub(crate) struct Instance {
     streams: ChannelPool,
     max_streams: usize,
     files: SftpPool,
+    trees: TreeChannels,
     timeouts: Timeouts,
 }
 
@@ -69,14 +72,23 @@ impl Instance {
             },
             None,
         )?;
-        let files = SftpPool::new(
-            ChannelPool::new(file_connections, None),
-            SftpTimeouts {
-                checkout: options.checkout_timeout,
-                channel: options.channel_timeout,
-                request: options.file_timeout,
+        let tree_connections = SlotPool::new(
+            dialer.with_purpose(options, Purpose::Files),
+            Bounds {
+                channels_per_connection: 1,
+                connections: MAX_TREES,
+                max_connections: MAX_TREES,
+                handshakes: MAX_TREES,
             },
-        );
+            None,
+        )?;
+        let file_timeouts = SftpTimeouts {
+            checkout: options.checkout_timeout,
+            channel: options.channel_timeout,
+            request: options.file_timeout,
+        };
+        let files = SftpPool::new(ChannelPool::new(file_connections, None), file_timeouts);
+        let trees = TreeChannels::new(ChannelPool::new(tree_connections, None), file_timeouts);
         let timeouts = Timeouts {
             checkout: options.checkout_timeout,
             channel: options.channel_timeout,
@@ -87,6 +99,7 @@ impl Instance {
             streams: ChannelPool::new(streams, None),
             max_streams: options.max_streams,
             files,
+            trees,
             timeouts,
         })
     }
@@ -112,6 +125,7 @@ impl Instance {
     /// Waits until all dropped transfers are cleaned up.
     pub(crate) async fn settle(&self) {
         self.files.settle().await;
+        self.trees.settle().await;
     }
 
     /// Ends every connection.
@@ -119,6 +133,7 @@ impl Instance {
         self.files.close();
         self.commands.close();
         self.streams.close();
+        self.trees.pool().close();
     }
 
     pub(crate) fn has_connections(&self) -> bool {
@@ -129,11 +144,20 @@ impl Instance {
 
     /// The status of the pools for commands, streams and files.
     pub(crate) fn status(&self) -> [PoolStatus; 3] {
-        self.pools().map(ChannelPool::status)
+        let [commands, streams, mut files, trees] = self.pools().map(ChannelPool::status);
+        files.connections += trees.connections;
+        files.busy += trees.busy;
+        files.handshakes += trees.handshakes;
+        [commands, streams, files]
     }
 
-    fn pools(&self) -> [&ChannelPool; 3] {
-        [&self.commands, &self.streams, self.files.channels()]
+    fn pools(&self) -> [&ChannelPool; 4] {
+        [
+            &self.commands,
+            &self.streams,
+            self.files.channels(),
+            self.trees.pool(),
+        ]
     }
 }
 
@@ -280,6 +304,14 @@ impl Session for SshSession {
         let request =
             StartRequest::for_subsystem(protocol::CLAIM_SUBSYSTEM, control, timeout, false);
         claim::parse_claimed(&self.collect(request, jobs::MESSAGE_CAP).await?)
+    }
+
+    async fn open_tree(&self, direction: Direction) -> Result<TreeChannel> {
+        // Nothing is dialled for it where another server is known to answer.
+        if self.0.commands.is_sandbox_sshd() == Some(false) {
+            return Err(trees::unsupported_error("it is not sandbox-sshd"));
+        }
+        self.0.trees.open(direction).await
     }
 
     async fn jobs(&self) -> Result<Vec<JobRecord>> {

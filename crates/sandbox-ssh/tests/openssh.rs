@@ -5,7 +5,7 @@ mod support;
 full_contract!(support::openssh::start(&[]));
 
 use sandbox_core::{
-    Access, Error, ExecRequest, ExitStatus, JobId, Signal, TransferReason, UploadRequest,
+    Access, Direction, Error, ExecRequest, ExitStatus, JobId, Signal, TransferReason, UploadRequest,
 };
 use support::contract::{CAP, no_temporary_files, put, reason, sh};
 
@@ -243,4 +243,14 @@ async fn missing_permissions_are_reported() {
         .unwrap_err();
     assert_eq!(reason(&error), TransferReason::PermissionDenied, "{error}");
     no_temporary_files(&session).await;
+}
+
+#[tokio::test]
+async fn a_tree_is_no_single_stream() {
+    let Some(sshd) = support::openssh::start(&[]) else {
+        return;
+    };
+    let session = sshd.session().await;
+    let error = session.open_tree(Direction::Upload).await.unwrap_err();
+    assert!(matches!(error, Error::Unsupported(_)), "{error}");
 }

@@ -7,13 +7,15 @@ full_contract!(Some(InProcessSshd::new()));
 use std::sync::Arc;
 use std::time::Duration;
 
+use sandbox_core::tree_stream::{Attributes, Frame, VERSION};
 use sandbox_core::{
-    Access, ClaimRequest, CommandCause, ConnectionStage, Deadline, Error, ExecRequest, ExitStatus,
-    KeyPair, Pty, PtySize, SessionSource, Signal,
+    Access, ClaimRequest, CommandCause, ConnectionStage, Deadline, Direction, Error, ExecRequest,
+    ExitStatus, KeyPair, Pty, PtySize, SessionSource, Signal,
 };
 use support::InProcessSshd;
 use support::contract::{CAP, sh};
 use support::process::{read_to_end, wait_until_dead};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::test]
 async fn a_program_that_cannot_run_has_an_exit_code() {
@@ -265,4 +267,59 @@ async fn a_sandbox_outside_of_a_pool_says_that_it_cannot_be_claimed() {
         "the sandbox does not support being claimed: it was not created for a pool; connect to it, or create another"
     );
     assert_eq!(sh(&session, "echo on").await, "on\n");
+}
+
+#[tokio::test]
+async fn a_dropped_tree_is_cleaned_up_before_it_settles() {
+    let sshd = InProcessSshd::new();
+    let sessions = sshd.sessions();
+    let session = support::session(&sessions, &sshd.access).await;
+    let mut channel = session.open_tree(Direction::Upload).await.unwrap();
+    let mut frames = Vec::new();
+    for frame in [
+        Frame::Receive {
+            version: VERSION,
+            path: b"top",
+        },
+        Frame::Directory {
+            name: b"",
+            attributes: Attributes::default(),
+        },
+        Frame::File {
+            name: b"f",
+            attributes: Attributes::default(),
+            size: 100,
+            is_whole: false,
+            content: b"incomplete",
+        },
+    ] {
+        frame.encode(&mut frames);
+    }
+    channel.stream.write_all(&frames).await.unwrap();
+    // The server confirms what it has written.
+    channel.stream.read_u8().await.unwrap();
+    let top = sshd.home.path().join("top");
+    while std::fs::read_dir(&top).map_or(0, Iterator::count) == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    drop(channel);
+    sessions.settle().await;
+    assert_eq!(std::fs::read_dir(&top).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn more_trees_than_connections_are_refused_at_once() {
+    let sshd = InProcessSshd::new();
+    let session = sshd.session().await;
+    let mut open = Vec::new();
+    for _ in 0..4 {
+        open.push(session.open_tree(Direction::Download).await.unwrap());
+    }
+    let error = session.open_tree(Direction::Download).await.unwrap_err();
+    assert!(matches!(error, Error::Unsupported(_)), "{error}");
+    drop(open.pop());
+    // The connection is used again once its channel is closed.
+    while session.open_tree(Direction::Download).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }

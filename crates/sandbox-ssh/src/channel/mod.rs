@@ -116,6 +116,11 @@ impl ChannelPool {
         self.slots.is_exhausted()
     }
 
+    /// Whether the server is sandbox-sshd; `None` without a connection.
+    pub(crate) fn is_sandbox_sshd(&self) -> Option<bool> {
+        self.slots.is_sandbox_sshd()
+    }
+
     /// Closes connections that are too old, dead or idle.
     pub(crate) fn reap(&self, options: &SshOptions) {
         self.slots.reap(options);

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use russh::client::Msg;
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
+use sandbox_core::{ConnectionStage, Error, Result};
 
 use crate::connection::{Connection, OpenError, Opening};
 use crate::pool::SlotInUse;
@@ -44,7 +45,7 @@ impl OpenChannel {
     pub(super) async fn open(
         slot: SlotInUse,
         opening: &Opening,
-    ) -> Result<Self, (SlotInUse, OpenError)> {
+    ) -> std::result::Result<Self, (SlotInUse, OpenError)> {
         match slot.conn().open(opening).await {
             Ok(channel) => Ok(Self::new(channel, slot)),
             Err(error) => Err((slot, error)),
@@ -64,6 +65,24 @@ impl OpenChannel {
 
     pub(crate) fn conn(&self) -> &Arc<Connection> {
         &self.guard.conn
+    }
+
+    /// Starts a subsystem; `false` if the server does not have it.
+    pub(crate) async fn start_subsystem(&mut self, name: &str) -> Result<bool> {
+        let lost = |source: Option<russh::Error>| {
+            let source = source.map(Into::into);
+            Error::connection(ConnectionStage::Channel, "the connection was lost", source)
+        };
+        let requested = self.write.request_subsystem(true, name).await;
+        requested.map_err(|error| lost(Some(error)))?;
+        loop {
+            match self.read.wait().await {
+                Some(ChannelMsg::Success) => return Ok(true),
+                Some(ChannelMsg::Failure | ChannelMsg::Close) => return Ok(false),
+                Some(_) => {}
+                None => return Err(lost(None)),
+            }
+        }
     }
 
     /// Parks the channel: its connection counts as idle.

@@ -84,6 +84,15 @@ impl Connections {
         self.dialer.access().id.clone()
     }
 
+    /// Whether the server is sandbox-sshd; `None` without a connection.
+    pub(super) fn is_sandbox_sshd(&self) -> Option<bool> {
+        let state = self.lock();
+        state
+            .entries
+            .first()
+            .map(|entry| entry.conn.is_sandbox_sshd())
+    }
+
     /// Makes sure that there is a usable connection.
     pub(super) async fn ensure(&self, deadline: Deadline) -> Result<()> {
         if self.has_usable() {

@@ -114,6 +114,11 @@ impl SlotPool {
         self.permits.lower(self.connections.lower_limit(allowed));
     }
 
+    /// Whether the server is sandbox-sshd; `None` without a connection.
+    pub(crate) fn is_sandbox_sshd(&self) -> Option<bool> {
+        self.connections.is_sandbox_sshd()
+    }
+
     /// Closes connections that are too old, dead or idle.
     pub(crate) fn reap(&self, options: &SshOptions) {
         self.connections.retire(options);

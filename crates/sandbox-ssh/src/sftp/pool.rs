@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use russh::ChannelMsg;
 use sandbox_core::{ConnectionStage, Deadline, Error, Result};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
@@ -11,7 +10,7 @@ use tokio_util::task::TaskTracker;
 use super::error::server_cause;
 use super::outgoing::Outgoing;
 use super::session::Sftp;
-use crate::channel::{ChannelIo, ChannelPool, OpenChannel};
+use crate::channel::{ChannelIo, ChannelPool};
 use crate::connection::Opening;
 
 /// The most sessions of a sandbox, each on a connection of its own.
@@ -144,7 +143,7 @@ impl SftpPool {
         let mut channel = opening.await?;
         let kill_switch = channel.conn().kill_switch().clone();
         let server = channel.conn().server();
-        let started = tokio::time::timeout(timeout, start_subsystem(&mut channel)).await;
+        let started = tokio::time::timeout(timeout, channel.start_subsystem("sftp")).await;
         if !started.map_err(|_elapsed| no_answer_error())?? {
             return Err(no_sftp_error(&server));
         }
@@ -178,35 +177,6 @@ impl SessionCell {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Used>> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Starts the subsystem; `false` if the server does not have it.
-async fn start_subsystem(channel: &mut OpenChannel) -> Result<bool> {
-    channel
-        .write
-        .request_subsystem(true, "sftp")
-        .await
-        .map_err(|source| {
-            Error::connection(
-                ConnectionStage::Channel,
-                "the connection was lost",
-                Some(source.into()),
-            )
-        })?;
-    loop {
-        match channel.read.wait().await {
-            Some(ChannelMsg::Success) => return Ok(true),
-            Some(ChannelMsg::Failure | ChannelMsg::Close) => return Ok(false),
-            Some(_) => {}
-            None => {
-                return Err(Error::connection(
-                    ConnectionStage::Channel,
-                    "the connection was lost",
-                    None,
-                ));
-            }
-        }
     }
 }
 
