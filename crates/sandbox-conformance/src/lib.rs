@@ -53,6 +53,7 @@
 
 mod case;
 pub mod commands;
+pub mod dropped_trees;
 pub mod files;
 pub mod jobs;
 pub mod lifecycle;
@@ -79,6 +80,7 @@ pub fn trials(backend: &TestedBackend, runtime: &Handle) -> Vec<Trial> {
         jobs::cases(),
         lifecycle::cases(),
         moving_trees::cases(),
+        dropped_trees::cases(),
         odd_input::cases(),
         pools::cases(),
         ports::cases(),

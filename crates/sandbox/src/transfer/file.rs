@@ -113,10 +113,10 @@ async fn replace(
 /// files need only one switch to a blocking thread together.
 pub(super) struct Source {
     pub(super) metadata: Metadata,
-    content: Content,
+    pub(super) content: Content,
 }
 
-enum Content {
+pub(super) enum Content {
     Whole(Bytes),
     Open(File),
 }

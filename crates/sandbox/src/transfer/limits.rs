@@ -6,7 +6,7 @@ use sandbox_core::{Direction, DownloadRequest, Error, FileInfo, FilePath, Result
 
 /// The most bytes of a file whose size is given as 0, as that of files which are generated when they
 /// are read (in `/proc`). 256 MiB.
-const MAX_GENERATED: u64 = 256 << 20;
+pub(super) const MAX_GENERATED: u64 = 256 << 20;
 
 /// Limits on what a download writes to this machine. The sandbox is untrusted: it can claim to have
 /// any number of files of any size.

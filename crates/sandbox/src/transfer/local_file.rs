@@ -159,7 +159,7 @@ impl LocalWriter {
                 let holes = self.holes;
                 self.file = State::Writing(spawn_blocking(move || {
                     let written = if holes {
-                        write_with_holes(&mut file, &chunk)
+                        write_with_holes(&file, &chunk)
                     } else {
                         file.write_all(&chunk)
                     };
@@ -172,7 +172,7 @@ impl LocalWriter {
 }
 
 /// Writes data at the end of a file, and blocks of zeros in it as holes.
-fn write_with_holes(file: &mut File, data: &[u8]) -> io::Result<()> {
+pub(super) fn write_with_holes(mut file: &File, data: &[u8]) -> io::Result<()> {
     let (mut written, mut at) = (0, 0);
     let mut ends_with_hole = false;
     for block in data.chunks(HOLE) {

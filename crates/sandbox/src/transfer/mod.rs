@@ -314,13 +314,8 @@ impl Transfer {
         remote: impl Into<FilePath>,
     ) -> Result<TreeReport> {
         let meter = self.meter();
-        let report = tree::upload::upload(
-            self.sandbox.session(),
-            local.as_ref(),
-            remote.into(),
-            &meter,
-        )
-        .await?;
+        let session = self.sandbox.session();
+        let report = tree::upload(session, local.as_ref(), remote.into(), &meter).await?;
         meter.finish();
         Ok(report)
     }
@@ -339,7 +334,7 @@ impl Transfer {
         let session = self.sandbox.session();
         let remote = remote.into();
         let local = local.as_ref();
-        let report = tree::download::download(session, self.limits, remote, local, &meter).await?;
+        let report = tree::download(session, self.limits, remote, local, &meter).await?;
         meter.finish();
         Ok(report)
     }

@@ -1,4 +1,4 @@
-//! Downloads a directory tree. Everything that the sandbox sends is untrusted.
+//! Downloads a directory tree file by file. Everything that the sandbox sends is untrusted.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use super::growth::{GrowingFile, Room};
 use super::listing::list_tree;
 use super::target_dir::{InMemory, TargetDir};
-use super::{LARGE_AT_ONCE, SMALL_AT_ONCE, top_path};
+use super::{LARGE_AT_ONCE, SMALL_AT_ONCE};
 use crate::memory::MemoryWriter;
 use crate::transfer::failures::Failures;
 use crate::transfer::limits::TreeLimits;
@@ -33,7 +33,7 @@ enum Received {
     Failed,
 }
 
-/// Downloads a directory tree.
+/// Downloads a directory tree file by file.
 pub(crate) async fn download(
     session: &Arc<dyn Session>,
     limits: TreeLimits,
@@ -43,7 +43,6 @@ pub(crate) async fn download(
 ) -> Result<TreeReport> {
     // List the whole tree first, so that the limits hold before anything is written.
     let failures = Arc::new(Failures::default());
-    let remote = top_path(remote);
     let (top, listing) = tokio::try_join!(
         session.stat(&remote, true),
         list_tree(session, limits, &remote, &failures)

@@ -1,4 +1,4 @@
-//! Uploads a directory tree.
+//! Uploads a directory tree file by file.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::local_tree::Tree;
 use super::remote_dirs::RemoteDirs;
-use super::{DIRECTORIES_AT_ONCE, LARGE_AT_ONCE, SMALL_AT_ONCE, top_path};
+use super::{DIRECTORIES_AT_ONCE, LARGE_AT_ONCE, SMALL_AT_ONCE};
 use crate::transfer::failures::Failures;
 use crate::transfer::file::{Source, blocking};
 use crate::transfer::progress::Meter;
@@ -18,7 +18,7 @@ use crate::transfer::report::TreeReport;
 /// How many files are opened by one switch to a blocking thread.
 const BATCH: usize = 32;
 
-/// Uploads a directory tree.
+/// Uploads a directory tree file by file.
 pub(crate) async fn upload(
     session: &Arc<dyn Session>,
     local: &Path,
@@ -27,7 +27,6 @@ pub(crate) async fn upload(
 ) -> Result<TreeReport> {
     let failures = Arc::new(Failures::default());
     let top = local.to_owned();
-    let remote = top_path(remote);
     let sizes = meter.is_watched();
     let recorded = Arc::clone(&failures);
     let mut tree = blocking(Direction::Upload, local, move || {
