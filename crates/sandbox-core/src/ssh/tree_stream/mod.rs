@@ -23,11 +23,13 @@
 //! Both sides treat everything that they receive as untrusted. A frame that violates the protocol
 //! ends the stream.
 
+mod attributes;
 mod fields;
 mod frame;
 mod position;
 
-pub use frame::{Attributes, Failure, Frame, MalformedFrame, take_frame};
+pub use attributes::{Attributes, Failure};
+pub use frame::{Frame, MalformedFrame, take_frame};
 pub use position::Position;
 
 /// The version of the stream, which the first frame names.

@@ -1,7 +1,7 @@
 //! Writes the entries of a tree into a local directory. Everything that the server sends is
 //! untrusted.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,16 +14,14 @@ use tokio::sync::mpsc;
 
 use super::Subject;
 use super::budget::Budget;
+use super::incoming_file::IncomingFile;
 use crate::transfer::failures::Failures;
 use crate::transfer::file::local_error;
-use crate::transfer::local_file::write_with_holes;
 use crate::transfer::progress::Meter;
 use crate::transfer::report::{Skipped, TreeReport};
 use crate::transfer::tree::local_dir::{self, Temporary};
 
 const DOWNLOAD: Direction = Direction::Download;
-/// Files of at most this many bytes are written without a search for holes.
-const SMALL: usize = 64 << 10;
 
 /// What arrives from the server.
 pub(super) enum Received {
@@ -56,15 +54,6 @@ struct Entered {
     name: FilePath,
     /// `None` for a top directory that existed: it may be the home directory.
     info: Option<FileInfo>,
-}
-
-/// A file whose content is not complete.
-struct IncomingFile {
-    name: FilePath,
-    info: FileInfo,
-    temporary: Temporary,
-    size: u64,
-    measured: metrics::Operation,
 }
 
 impl LocalSink {
@@ -281,13 +270,7 @@ impl LocalSink {
         let measured = metrics::start_transfer(DOWNLOAD);
         match self.top().and_then(|top| Temporary::create(top, &name)) {
             Ok(temporary) => {
-                self.file = Some(IncomingFile {
-                    name,
-                    info,
-                    temporary,
-                    size: 0,
-                    measured,
-                });
+                self.file = Some(IncomingFile::new(temporary, name, info, measured));
                 self.write_content(content)?;
             }
             Err(error) => return self.record_file(&name, measured, error),
@@ -296,24 +279,18 @@ impl LocalSink {
     }
 
     fn write_content(&mut self, content: &[u8]) -> Result<()> {
-        let Some(file) = &mut self.file else {
-            return Ok(());
-        };
-        file.size += content.len() as u64;
-        let mut to = file.temporary.file();
-        let written = if content.len() <= SMALL {
-            to.write_all(content)
-        } else {
-            write_with_holes(to, content)
-        };
-        if let Err(error) = written {
-            return match self.file.take() {
+        match self.file.as_mut().map(|file| file.write(content)) {
+            Some(Ok(())) => {
+                self.meter.add_bytes(content.len() as u64);
+                Ok(())
+            }
+            Some(Err(error)) => match self.file.take() {
                 Some(file) => self.record_file(&file.name, file.measured, error),
                 None => Ok(()),
-            };
+            },
+            // It could not be written, which is recorded.
+            None => Ok(()),
         }
-        self.meter.add_bytes(content.len() as u64);
-        Ok(())
     }
 
     fn finish_file(&mut self) -> Result<()> {

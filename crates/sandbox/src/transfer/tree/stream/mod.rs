@@ -5,6 +5,7 @@
 
 mod budget;
 pub(super) mod download;
+mod incoming_file;
 mod local_sink;
 mod local_source;
 mod replies;
