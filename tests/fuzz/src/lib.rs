@@ -24,6 +24,7 @@ mod resume;
 mod server;
 mod sftp;
 mod tree;
+mod tree_frames;
 mod world;
 
 /// The name of a target, and its function.

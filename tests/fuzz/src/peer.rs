@@ -15,6 +15,7 @@ use sandbox_core::{ByteStream, Connector, Deadline, Endpoint, KeyPair, protocol}
 use crate::exec_reply::{self, SentMessages};
 use crate::input::Input;
 use crate::sftp::Sftp;
+use crate::tree_frames;
 
 /// The input of the current case, and the messages that the server sent in it.
 #[derive(Debug, Default)]
@@ -166,6 +167,13 @@ impl Handler for Connection {
         name: &str,
         session: &mut Session,
     ) -> Result<(), Self::Error> {
+        if name == protocol::TREE_SUBSYSTEM {
+            session.channel_success(channel)?;
+            let stream = tree_frames::encode_stream(&mut lock(&self.case).input);
+            session.data(channel, stream)?;
+            session.eof(channel)?;
+            return session.close(channel);
+        }
         if name != "sftp" {
             return self.reply(channel, session);
         }
