@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `backend` | the operations: create, delete, diagnose, sweep, preflight |
 //! | `connect` | streams to Pods, and when to try which route |
+//! | `pool` | shared pools: how a claim and the election of a filler are decided |
 //! | `observe` | the watch, the index of what it shows, the status of a Pod |
 //! | `lease` | the Lease that owns the sandboxes of a long-lived process |
 //! | `api` | requests to the API server: cluster, retries, meaning of a response |
@@ -33,6 +34,7 @@ mod lock;
 mod manifest;
 mod names;
 mod observe;
+mod pool;
 
 pub use api::cluster::{Cluster, ClusterOptions, connect as connect_cluster, open as open_cluster};
 pub use backend::KubernetesBackend;

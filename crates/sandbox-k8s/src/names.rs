@@ -22,6 +22,18 @@ pub const MANAGER: &str = "sandbox-sdk";
 /// Label: the sandbox's id.
 pub const ID: &str = "sandbox.dev/id";
 
+/// Label: the shared pool that a sandbox or a Lease belongs to. As all labels it only selects.
+pub const POOL: &str = "sandbox.dev/pool";
+/// Label: the key of what the sandboxes of a pool have in common. On the Lease of a pool it is an annotation.
+pub const POOL_KEY: &str = "sandbox.dev/pool-key";
+/// Label: the state of a sandbox in its pool.
+pub const POOL_STATE: &str = "sandbox.dev/pool-state";
+/// Annotation on a Pod: the random word of the claim that took it from its pool. It is never changed or removed.
+pub const CLAIM: &str = "sandbox.dev/claim";
+/// Annotation on a Pod: whether the cluster autoscaler may evict it. One that waits costs nothing to replace.
+/// <https://github.com/kubernetes/autoscaler/blob/master/cluster-autoscaler/FAQ.md>
+pub const SAFE_TO_EVICT: &str = "cluster-autoscaler.kubernetes.io/safe-to-evict";
+
 /// Annotation: a random value by which a client recognises its own object after the response to its create
 /// was lost.
 pub const NONCE: &str = "sandbox.dev/nonce";

@@ -7,7 +7,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use k8s_openapi::ByteString;
-use sandbox_core::{Error, KeyPair, Lifetime, SandboxId, SandboxSpec, Uid};
+use k8s_openapi::api::core::v1::Pod;
+use sandbox_core::{Error, KeyPair, Lifetime, Result, SandboxId, SandboxSpec, Uid};
+use sandbox_k8s::internals::labels::PoolRef;
 use sandbox_k8s::internals::pod::{self, PodParams};
 use sandbox_k8s::internals::secret::{KeySecret, SandboxKeys};
 use sandbox_k8s::options::{
@@ -35,10 +37,15 @@ fn options(injection: Injection) -> KubernetesOptions {
     options
 }
 
-fn build(
+fn build(spec: &SandboxSpec, options: &KubernetesOptions) -> Result<Pod> {
+    build_for_pool(spec, options, None)
+}
+
+fn build_for_pool(
     spec: &SandboxSpec,
     options: &KubernetesOptions,
-) -> sandbox_core::Result<k8s_openapi::api::core::v1::Pod> {
+    pool: Option<&PoolRef>,
+) -> Result<Pod> {
     pod::build(PodParams {
         id: &id(),
         namespace: "sandboxes",
@@ -47,6 +54,7 @@ fn build(
         spec,
         options,
         pod: &PodOptions::from_spec(spec)?,
+        pool,
     })
 }
 
@@ -91,6 +99,13 @@ fn each_injection_method_has_its_manifest() {
         "init-container.json",
         &build(&spec(), &via(InjectVia::Auto)).unwrap(),
     );
+}
+
+#[test]
+fn a_sandbox_of_a_shared_pool_has_its_manifest() {
+    let pool = PoolRef::parse("ci/0123456789abcdef");
+    let pod = build_for_pool(&spec(), &options(Injection::baked()), pool.as_ref());
+    assert_matches_file("pool-member.json", &pod.unwrap());
 }
 
 #[test]
@@ -238,12 +253,34 @@ fn each_kind_of_secret_has_its_manifest() {
             client: stored,
         };
         let secret = KeySecret::new(&id(), "sandboxes", "n0nce", keys, None);
-        let mut shown = secret.manifest().clone();
-        for (key, value) in shown.data.iter_mut().flatten() {
-            *value = ByteString(format!("<{key}>").into_bytes());
-        }
-        assert_matches_file(name, &shown);
+        assert_secret_matches_file(name, &secret);
     }
+    let keys = SandboxKeys {
+        host: Some(&host.private),
+        authorized: &client.public,
+        client: Some(&client.private),
+    };
+    let pool = PoolRef::parse("ci/0123456789abcdef");
+    let member = KeySecret::new(&id(), "sandboxes", "n0nce", keys, None).with_pool(pool.as_ref());
+    assert_secret_matches_file("secret-pool-member.json", &member);
+    let pod = Uid::new("9002e900-0000-4000-8000-000000000001");
+    let claim = KeySecret::for_claim(
+        &id(),
+        "sandboxes",
+        "c1a1m",
+        &pod,
+        &host.public,
+        &client.private,
+    );
+    assert_secret_matches_file("secret-claim.json", &claim);
+}
+
+fn assert_secret_matches_file(name: &str, secret: &KeySecret) {
+    let mut shown = secret.manifest().clone();
+    for (key, value) in shown.data.iter_mut().flatten() {
+        *value = ByteString(format!("<{key}>").into_bytes());
+    }
+    assert_matches_file(name, &shown);
 }
 
 #[test]

@@ -96,7 +96,6 @@ pub struct PoolMember {
 /// The state of a sandbox in its pool. It only moves forwards, and nothing that has been taken waits again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-#[non_exhaustive]
 pub enum PoolMemberState {
     /// It starts, or is being set up. Nobody can claim it yet.
     Filling,

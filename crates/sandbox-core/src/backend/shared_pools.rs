@@ -21,8 +21,8 @@ use crate::{Access, KeyPair, PoolKey, PoolName, Result, SandboxId, Uid};
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 pub trait SharedPools: Debug + Send + Sync + 'static {
-    /// Returns the key that sandboxes of this specification have now. It depends on the name of the pool, the
-    /// specification, the options of the backend, and the version of the server; not on the id.
+    /// Returns the key that sandboxes of this specification have now. It depends on the specification, the options of
+    /// the backend, and the version of the server; neither on the id nor on the name of the pool.
     ///
     /// # Errors
     ///

@@ -19,7 +19,7 @@ use crate::api::pages::Metadata;
 use crate::manifest::labels::{self, SecretName, SecretRef};
 
 /// The field manager of all writes.
-const FIELD_MANAGER: &str = "sandbox-sdk";
+pub(super) const FIELD_MANAGER: &str = "sandbox-sdk";
 
 /// A kind of object that the SDK creates.
 pub(crate) trait ManagedKind:
@@ -254,6 +254,28 @@ impl ApiClient {
                 Ok(())
             }
             None => Ok(()),
+        }
+    }
+
+    /// Deletes the Secret with the new key of a claimed sandbox, if there is one. It counts only if the Pod owns it.
+    pub(crate) async fn delete_claim_secret(
+        &self,
+        name: &SecretName,
+        pod: &Uid,
+        deadline: Deadline,
+    ) -> Result<()> {
+        let Some(found) = self.get_metadata::<Secret>(name, deadline).await? else {
+            return Ok(());
+        };
+        match labels::verify_secret(&found) {
+            Ok(secret) if labels::owning_pod(&found).as_ref() == Some(pod) => self
+                .delete::<Secret>(name, &secret.uid, None, deadline)
+                .await
+                .map(drop),
+            Ok(_) | Err(_) => {
+                tracing::warn!(secret = %name, "Secret does not belong to its Pod; not deleted");
+                Ok(())
+            }
         }
     }
 

@@ -13,6 +13,8 @@ use tokio::time::Instant;
 use super::cleanup::Cleanup;
 use super::creation_hint::add_hint;
 use super::leftovers;
+use super::new_sandbox::NewSandbox;
+use super::pool_membership;
 use super::records::SandboxRecord;
 use super::shared::Shared;
 use super::stored::{Stored, rejected, stored_uid};
@@ -20,7 +22,7 @@ use super::upload;
 use crate::api::failure::Failure;
 use crate::api::objects::CreateOutcome;
 use crate::lease::OwnerLease;
-use crate::manifest::labels::{self, SecretName, SecretRef};
+use crate::manifest::labels::{self, PoolRef, SecretName, SecretRef};
 use crate::manifest::options::{InjectVia, Injection, KubernetesOptions, PodOptions};
 use crate::manifest::pod::{self, PodParams};
 use crate::manifest::secret::{KeySecret, SandboxKeys};
@@ -40,8 +42,9 @@ const DRY_RUN_TIMEOUT: Duration = Duration::from_secs(15);
 const NO_UID: &str = "unknown";
 
 /// Creates a sandbox. If the returned future is dropped, the objects are deleted again.
-pub(super) async fn create(shared: &Arc<Shared>, spec: SandboxSpec) -> Result<SandboxInfo> {
-    let creation = Creation::new(shared, spec)?;
+pub(super) async fn create(shared: &Arc<Shared>, mut spec: SandboxSpec) -> Result<SandboxInfo> {
+    let pool = pool_membership::find_pool(shared, &mut spec).await?;
+    let creation = Creation::new(shared, spec, pool)?;
     let (sender, receiver) = oneshot::channel();
     let shared = Arc::clone(shared);
     tokio::spawn(async move {
@@ -62,8 +65,9 @@ pub(super) async fn create(shared: &Arc<Shared>, spec: SandboxSpec) -> Result<Sa
 }
 
 /// Checks in a dry run whether the cluster accepts the Pod of such a sandbox. Returns the images of the Pod.
-pub(super) async fn dry_run(shared: &Shared, spec: SandboxSpec) -> Result<Vec<String>> {
-    let creation = Creation::new(shared, spec)?;
+pub(super) async fn dry_run(shared: &Shared, mut spec: SandboxSpec) -> Result<Vec<String>> {
+    let pool = pool_membership::find_pool(shared, &mut spec).await?;
+    let creation = Creation::new(shared, spec, pool)?;
     let via = creation.detect_injection(shared).await?;
     let pod = creation.build_pod(shared, &Uid::new(NO_UID), via)?;
     shared
@@ -79,13 +83,15 @@ struct Creation {
     nonce: String,
     spec: SandboxSpec,
     options: PodOptions,
+    /// The shared pool that it is created for.
+    pool: Option<PoolRef>,
     /// `None` for an image's SSH server, which has its own.
     host_key: Option<KeyPair>,
     client_key: KeyPair,
 }
 
 impl Creation {
-    fn new(shared: &Shared, mut spec: SandboxSpec) -> Result<Self> {
+    fn new(shared: &Shared, mut spec: SandboxSpec, pool: Option<PoolRef>) -> Result<Self> {
         if shared.uses_image_server() {
             shared.host_key_probe()?;
         }
@@ -102,6 +108,7 @@ impl Creation {
             nonce,
             spec,
             options,
+            pool,
             host_key,
             client_key: KeyPair::generate()?,
         };
@@ -124,6 +131,7 @@ impl Creation {
             spec: &self.spec,
             options: &options,
             pod: &self.options,
+            pool: self.pool.as_ref(),
         })
     }
 
@@ -138,6 +146,11 @@ impl Creation {
 
     fn is_detached(&self) -> bool {
         self.spec.lifetime.attach_timeout.is_none()
+    }
+
+    /// Whether other processes connect to it as well, with the stored key.
+    fn is_shared(&self) -> bool {
+        self.is_detached() || self.pool.is_some()
     }
 
     /// Detects the kind of injection, if the options leave it open.
@@ -156,15 +169,16 @@ impl Creation {
         let keys = SandboxKeys {
             host: self.host_key.as_ref().map(|host| &host.private),
             authorized: &self.client_key.public,
-            client: self.is_detached().then_some(&self.client_key.private),
+            client: self.is_shared().then_some(&self.client_key.private),
         };
-        KeySecret::new(
+        let secret = KeySecret::new(
             &self.id,
             &shared.api().namespace,
             &self.nonce,
             keys,
             lease.map(OwnerLease::owner_reference),
-        )
+        );
+        secret.with_pool(self.pool.as_ref())
     }
 
     /// Creates the objects, and deletes them again if that fails.
@@ -204,9 +218,9 @@ impl Creation {
         let deadline = Deadline::from_now(CREATE_TIMEOUT);
         let api = shared.api();
 
-        // The Lease, if attached sandboxes have one.
+        // The Lease, if attached sandboxes have one. Those of a shared pool outlive this process once they are claimed.
         let lease = match &shared.lease_keeper {
-            Some(keeper) if !self.is_detached() => Some(keeper.acquire(&self.id, deadline).await?),
+            Some(keeper) if !self.is_shared() => Some(keeper.acquire(&self.id, deadline).await?),
             _ => None,
         };
 
@@ -262,7 +276,7 @@ impl Creation {
             delete_former(Arc::clone(shared), owner.clone(), created_at);
         }
         let info = view.info();
-        let is_detached = self.is_detached();
+        let is_detached = self.is_shared();
         let upload_limit = pod::uploads_server(&self.options_with(shared, via))
             .then(|| upload::time_limit(&self.spec.lifetime));
         let record = SandboxRecord {
@@ -273,6 +287,7 @@ impl Creation {
             is_detached,
             via,
             waits_for_room: self.spec.waits_for_room,
+            claim: None,
         };
         shared.remember(uid.clone(), record);
         shared.watch.record_created(view);
@@ -357,29 +372,6 @@ fn delete_former(shared: Arc<Shared>, current: SecretRef, created_at: SystemTime
             tracing::debug!(%error, "keys of former sandboxes not deleted; left to a sweep");
         }
     });
-}
-
-/// A sandbox that is deleted when dropped, unless it is kept.
-struct NewSandbox {
-    info: SandboxInfo,
-    cleanup: Option<Cleanup>,
-}
-
-impl NewSandbox {
-    fn keep(mut self) -> SandboxInfo {
-        self.cleanup = None;
-        self.info.clone()
-    }
-}
-
-impl Drop for NewSandbox {
-    fn drop(&mut self) {
-        if let Some(cleanup) = self.cleanup.take()
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
-            runtime.spawn(cleanup.run());
-        }
-    }
 }
 
 /// Only `sandbox-sshd` enforces soft lifetimes.

@@ -7,9 +7,10 @@ use k8s_openapi::api::core::v1::{Pod, Secret};
 use sandbox_core::{Deadline, DeleteOptions, Error, Result, SandboxId, Uid};
 
 use super::leftovers;
+use super::records::SandboxRecord;
 use super::shared::Shared;
 use crate::api::client::LOOKUP_TIMEOUT;
-use crate::manifest::labels::SecretRef;
+use crate::manifest::labels::{SecretName, SecretRef};
 use crate::observe::status::{Identity, PodView};
 
 /// How long the deletion of a Pod may take. Its processes get one second, but the kubelet may report late.
@@ -28,8 +29,8 @@ pub(super) async fn delete(
     options: DeleteOptions,
 ) -> Result<()> {
     let target = find_target(shared, id, &options).await;
-    let (pod, secret) = match target.map_err(|error| deletion_error(id, error))? {
-        Target::Instance(pod, secret) => (pod, secret),
+    let (pod, secret, claim) = match target.map_err(|error| deletion_error(id, error))? {
+        Target::Instance(pod, secret, claim) => (pod, secret, claim),
         Target::Leftovers => {
             let deleted = leftovers::delete_all(shared, id).await;
             return deleted.map_err(|error| deletion_error(id, error));
@@ -57,9 +58,17 @@ pub(super) async fn delete(
             _ => api.delete_key_secret(&secret, deadline).await,
         }
     };
-    let (pod_result, secret_result) = tokio::join!(delete_pod, delete_secret);
+    let delete_claim = async {
+        match claim {
+            Some(name) => api.delete_claim_secret(&name, &pod, deadline).await,
+            None => Ok(()),
+        }
+    };
+    let (pod_result, secret_result, claim_result) =
+        tokio::join!(delete_pod, delete_secret, delete_claim);
     pod_result
         .and(secret_result)
+        .and(claim_result)
         .map_err(|error| deletion_error(id, error))?;
     shared.records.remove(&pod);
     // Wait until the Pod no longer exists.
@@ -108,8 +117,9 @@ pub(super) async fn delete(
 
 /// What is to be deleted.
 enum Target {
-    /// The Pod of a sandbox and its Secret, which may both have been deleted before.
-    Instance(Uid, SecretRef),
+    /// The Pod of a sandbox and its Secret, which may both have been deleted before, and the name of the Secret with
+    /// the key of its claim, if there may be one.
+    Instance(Uid, SecretRef, Option<SecretName>),
     /// What former instances have left. There is no Pod.
     Leftovers,
     /// The requested instance does not exist.
@@ -129,14 +139,26 @@ async fn find_target(shared: &Shared, id: &SandboxId, options: &DeleteOptions) -
             .as_ref()
             .is_none_or(|requested| requested == uid)
     };
-    let of_view = |view: &PodView| Target::Instance(view.uid.clone(), view.owner.clone());
+    let of_view = |view: &PodView| {
+        let is_own = |record: &SandboxRecord| record.claim.as_deref() == view.claim();
+        // The claimer knows that it has stored no key.
+        let is_attached = shared
+            .records
+            .get(&view.uid)
+            .is_some_and(|record| is_own(&record) && !record.is_detached);
+        let claim = view.claim().filter(|_| !is_attached);
+        let claim = claim.map(|claim| SecretName::new(&view.id, claim));
+        Target::Instance(view.uid.clone(), view.owner.clone(), claim)
+    };
     let found = shared.watch.find(id).await?;
     if let Some(view) = found.filter(|view| is_requested(&view.uid)) {
         return Ok(of_view(&view));
     }
     // Another client has deleted the Pod; its Secret may still exist.
     if let Some((uid, record)) = shared.records.find(id).filter(|(uid, _)| is_requested(uid)) {
-        return Ok(Target::Instance(uid, record.owner));
+        let claim = record.claim.filter(|_| record.is_detached);
+        let claim = claim.map(|claim| SecretName::new(id, &claim));
+        return Ok(Target::Instance(uid, record.owner, claim));
     }
     if options.uid.is_some() {
         return Ok(Target::Nothing);

@@ -13,9 +13,13 @@ mod host_key;
 mod injection_probe;
 mod leftovers;
 mod logs;
+mod new_sandbox;
+mod pool_membership;
 mod preflight;
 mod records;
+mod reservations;
 mod shared;
+mod shared_pools;
 mod stored;
 mod sweep;
 mod upload;
@@ -29,9 +33,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use kube::Client;
 use sandbox_core::{
-    Access, Assignment, Capabilities, Check, DeleteOptions, Diagnosis, Endpoint, Error,
-    EventStream, Freshness, HostKeyProbe, ListFilter, LogOptions, LogStream, Result,
-    SandboxBackend, SandboxId, SandboxInfo, SandboxSpec, SweepOptions, SweepReport, Uid,
+    Access, Assignment, Capabilities, Check, DeleteOptions, Diagnosis, Error, EventStream,
+    Freshness, HostKeyProbe, ListFilter, LogOptions, LogStream, Result, SandboxBackend, SandboxId,
+    SandboxInfo, SandboxSpec, SharedPools, SweepOptions, SweepReport, Uid,
 };
 
 use crate::api::client::ApiClient;
@@ -43,7 +47,9 @@ use crate::observe::watch::Watch;
 use cluster_events::EventFeed;
 use injection_probe::InjectionProbe;
 use records::RecordCache;
+use reservations::Reservations;
 use shared::Shared;
+use shared_pools::ClusterPools;
 
 /// Sandboxes as Pods of one namespace. Cheap to clone; all clones share one watch.
 #[derive(Clone)]
@@ -81,6 +87,7 @@ impl KubernetesBackend {
             injection: InjectionProbe::default(),
             connect_state,
             may_not_list_secrets: AtomicBool::new(false),
+            reservations: Reservations::default(),
             host_key_probe: OnceLock::new(),
         };
         Self {
@@ -196,19 +203,7 @@ impl SandboxBackend for KubernetesBackend {
             Some(key) => key.clone(),
             None => host_key::fetch_and_pin(&self.shared, &view, &record).await?,
         };
-        Ok(Access {
-            id: id.clone(),
-            uid: view.uid.clone(),
-            user: view.user.clone(),
-            host_key,
-            client_key: record.client_key,
-            endpoint: Endpoint::Pod {
-                namespace: self.namespace().to_owned(),
-                name: id.as_str().to_owned(),
-                uid: view.uid.clone(),
-                port: view.port,
-            },
-        })
+        Ok(self.shared.access_to(&view, &host_key, &record.client_key))
     }
 
     async fn diagnose(&self, id: &SandboxId) -> Result<Diagnosis> {
@@ -242,6 +237,12 @@ impl SandboxBackend for KubernetesBackend {
 
     async fn preflight(&self, spec: SandboxSpec) -> Vec<Check> {
         preflight::preflight(&self.shared, spec).await
+    }
+
+    fn shared_pools(&self) -> Option<Arc<dyn SharedPools>> {
+        Some(Arc::new(ClusterPools {
+            shared: Arc::clone(&self.shared),
+        }))
     }
 }
 

@@ -26,6 +26,8 @@ pub(super) struct SandboxRecord {
     pub(super) via: Option<InjectVia>,
     /// Whether it is held while no node has room for it.
     pub(super) waits_for_room: bool,
+    /// The claim that took it from its pool, if these are the keys of the claim.
+    pub(super) claim: Option<String>,
 }
 
 /// The records of all sandboxes. Those of ended sandboxes are kept for a while, for their diagnosis.
@@ -139,6 +141,7 @@ mod tests {
             is_detached: true,
             via: None,
             waits_for_room: false,
+            claim: None,
         }
     }
 

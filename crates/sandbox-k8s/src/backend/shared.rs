@@ -6,18 +6,20 @@ use std::time::SystemTime;
 
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use sandbox_core::{
-    ConnectionStage, Deadline, Error, HostKeyProbe, Result, SandboxId, SandboxInfo, SandboxState,
-    Uid,
+    Access, ConnectionStage, Deadline, Endpoint, Error, HostKeyProbe, PrivateKey, PublicKey,
+    Result, SandboxId, SandboxInfo, SandboxState, Uid,
 };
 
 use super::cluster_events::EventFeed;
 use super::injection_probe::InjectionProbe;
 use super::records::{RecordCache, SandboxRecord};
+use super::reservations::Reservations;
 use crate::api::client::{ApiClient, LOOKUP_TIMEOUT};
 use crate::connect::{ConnectState, PodConnector};
 use crate::lease::LeaseKeeper;
+use crate::manifest::labels::SecretName;
 use crate::manifest::options::{InjectVia, Injection, KubernetesOptions};
-use crate::manifest::secret;
+use crate::manifest::secret::{self, StoredKeys};
 use crate::observe::status::{PodView, Problem, managed_view};
 use crate::observe::watch::Watch;
 
@@ -33,6 +35,8 @@ pub(super) struct Shared {
     pub(super) connect_state: Arc<ConnectState>,
     /// Whether the account may not list Secrets, as far as is known.
     pub(super) may_not_list_secrets: AtomicBool,
+    /// The waiting sandboxes that claims of this process try at this moment.
+    pub(super) reservations: Reservations,
     /// Fetches the host key of an image's SSH server.
     pub(super) host_key_probe: OnceLock<Arc<dyn HostKeyProbe>>,
 }
@@ -117,17 +121,17 @@ impl Shared {
     /// Returns the record with the keys of a sandbox. If this client has not created the sandbox, the keys are
     /// read from its Secret.
     pub(super) async fn record_of(&self, view: &PodView) -> Result<SandboxRecord> {
-        if let Some(record) = self.records.get(&view.uid) {
+        let claim = view.claim();
+        if let Some(record) = self.records.get(&view.uid)
+            // A claim has replaced the key since.
+            && (claim.is_none() || record.claim.as_deref() == claim)
+        {
             return Ok(record);
         }
-        let stored = self
-            .api()
-            .get::<Secret>(&view.owner.name, Deadline::from_now(LOOKUP_TIMEOUT))
-            .await?;
-        let Some((stored, _)) = stored else {
-            return Err(missing_keys_error(view));
+        let keys = match claim {
+            None => self.read_keys(view).await?,
+            Some(claim) => self.read_claim_keys(view, claim).await?,
         };
-        let keys = secret::read_keys(&stored, &view.owner)?;
         let record = SandboxRecord {
             id: view.id.clone(),
             owner: view.owner.clone(),
@@ -136,9 +140,57 @@ impl Shared {
             is_detached: true,
             via: None,
             waits_for_room: false,
+            claim: claim.map(str::to_owned),
         };
         self.remember(view.uid.clone(), record.clone());
         Ok(record)
+    }
+
+    /// Describes how to connect to a sandbox with these keys.
+    pub(super) fn access_to(
+        &self,
+        view: &PodView,
+        host_key: &PublicKey,
+        client_key: &PrivateKey,
+    ) -> Access {
+        Access {
+            id: view.id.clone(),
+            uid: view.uid.clone(),
+            user: view.user.clone(),
+            host_key: host_key.clone(),
+            client_key: client_key.clone(),
+            endpoint: Endpoint::Pod {
+                namespace: self.api().namespace.clone(),
+                name: view.id.as_str().to_owned(),
+                uid: view.uid.clone(),
+                port: view.port,
+            },
+        }
+    }
+
+    /// Reads the keys with which a sandbox was created.
+    pub(super) async fn read_keys(&self, view: &PodView) -> Result<StoredKeys> {
+        let deadline = Deadline::from_now(LOOKUP_TIMEOUT);
+        let stored = self.api().get::<Secret>(&view.owner.name, deadline).await?;
+        let Some((stored, _)) = stored else {
+            return Err(missing_keys_error(view));
+        };
+        secret::read_keys(&stored, &view.owner)
+    }
+
+    /// Reads the keys with which a claim has replaced those of the creation.
+    async fn read_claim_keys(&self, view: &PodView, claim: &str) -> Result<StoredKeys> {
+        let name = SecretName::new(&view.id, claim);
+        let deadline = Deadline::from_now(LOOKUP_TIMEOUT);
+        match self.api().get::<Secret>(&name, deadline).await? {
+            Some((stored, _)) => secret::read_claim_keys(&stored, &name, &view.uid),
+            None => Err(Error::unsupported_because(
+                "access from another process",
+                format!("the attached sandbox {}", view.id),
+                "only the process that claimed it from its pool has its key",
+                "claim it detached (without an attach timeout) to use it elsewhere",
+            )),
+        }
     }
 
     /// Records a problem that is caused by an image volume from which the server cannot run. Returns whether a new

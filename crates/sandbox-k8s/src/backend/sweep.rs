@@ -111,8 +111,8 @@ fn record(report: &mut SweepReport, id: &SandboxId, reason: &str, removed: Resul
     }
 }
 
-/// Returns the old Secrets that own no Pod. All Pods of the namespace count, also those whose labels were changed:
-/// they may still run with the keys.
+/// Returns the old Secrets that belong to no Pod: they neither own one, nor does one own them, as it does that of its
+/// claim. All Pods of the namespace count, also those whose labels were changed: they may still run with the keys.
 async fn find_orphans(
     shared: &Shared,
     secrets: &[ObjectMeta],
@@ -123,13 +123,13 @@ async fn find_orphans(
             .and_then(|created| now?.duration_since(created).ok())
             .is_some_and(|age| age >= MIN_ORPHAN_AGE)
     };
-    let mut old: Vec<_> = secrets
+    let old: Vec<_> = secrets
         .iter()
         .filter(|secret| is_old(secret))
-        .filter_map(|one| labels::verify_secret(one).ok())
+        .filter_map(|one| Some((labels::verify_secret(one).ok()?, labels::owning_pod(one))))
         .collect();
     if old.is_empty() {
-        return Ok(old);
+        return Ok(Vec::new());
     }
     let (all, _) = shared
         .api()
@@ -139,8 +139,12 @@ async fn find_orphans(
         .iter()
         .flat_map(|pod| pod.owner_references.iter().flatten());
     let owners: HashSet<&str> = owners.map(|owner| owner.uid.as_str()).collect();
-    old.retain(|secret| !owners.contains(secret.uid.as_str()));
-    Ok(old)
+    let pods: HashSet<&str> = all.iter().filter_map(|pod| pod.uid.as_deref()).collect();
+    let orphans = old.into_iter().filter(|(secret, pod)| match pod {
+        Some(pod) => !pods.contains(pod.as_str()),
+        None => !owners.contains(secret.uid.as_str()),
+    });
+    Ok(orphans.map(|(secret, _)| secret).collect())
 }
 
 /// Deletes expired Leases, and returns the sandboxes that Kubernetes deletes with them.

@@ -20,6 +20,7 @@ mod proxies;
 mod requests;
 mod restart;
 mod room;
+mod shared_pools;
 mod support;
 mod sweep;
 mod sweep_keys;

@@ -32,6 +32,7 @@ fn build(own: &PodOptions, options: &KubernetesOptions) -> Result<Pod> {
         spec: &spec,
         options,
         pod: own,
+        pool: None,
     })
 }
 

@@ -53,6 +53,7 @@ impl ApiServer {
                     query: Default::default(),
                     command: Vec::new(),
                     websocket_key: None,
+                    is_json_patch: false,
                 };
                 server.execute(&request, &json!({"preconditions": {"uid": uid}}));
             }

@@ -20,6 +20,7 @@ mod cluster;
 mod exec;
 mod fault;
 mod garbage_collector;
+mod json_patch;
 mod kubelet;
 mod merge_patch;
 mod operations;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::clock::timestamp;
+use super::json_patch;
 use super::merge_patch;
 use super::request::ParsedRequest;
 use super::response::ApiResponse;
@@ -169,7 +170,8 @@ impl State {
         }
     }
 
-    /// Applies a merge patch or a whole object. Both may require a uid and a version.
+    /// Applies a patch or a whole object. A merge patch and an object may require a uid and a version; a JSON patch
+    /// tests what it requires.
     fn update(&mut self, request: &ParsedRequest, body: &Value) -> ApiResponse {
         let Some(mut object) = self.find(request) else {
             return not_found_response(request);
@@ -188,13 +190,31 @@ impl State {
         }
         let uid = object["metadata"]["uid"].clone();
         let created = object["metadata"]["creationTimestamp"].clone();
-        if request.record.verb == "patch" {
+        let deadline = object["spec"]["activeDeadlineSeconds"].as_u64();
+        if request.is_json_patch {
+            // The wording of a test that fails is that of any request with an error.
+            if let Err(cause) = json_patch::apply(&mut object, body) {
+                let message = "the server rejected our request due to an error in our request";
+                let mut response = ApiResponse::failure(422, "Invalid", message);
+                response.body["details"] = json!({"causes": [{"message": cause}]});
+                return response;
+            }
+        } else if request.record.verb == "patch" {
             merge_patch::merge(&mut object, body);
         } else {
             object = body.clone();
         }
         object["metadata"]["uid"] = uid;
         object["metadata"]["creationTimestamp"] = created;
+        if let (Some(before), after) = (deadline, object["spec"]["activeDeadlineSeconds"].as_u64())
+            && after.is_none_or(|after| after > before)
+        {
+            let message = format!(
+                "Pod \"{name}\" is invalid: spec.activeDeadlineSeconds: Invalid value: must be less than or equal to \
+                 previous value"
+            );
+            return ApiResponse::failure(422, "Invalid", message);
+        }
         if request.record.dry_run {
             return ApiResponse::ok(200, object);
         }

@@ -47,6 +47,8 @@ pub(super) struct ParsedRequest {
     pub(super) command: Vec<String>,
     /// The header `Sec-WebSocket-Key`.
     pub(super) websocket_key: Option<String>,
+    /// Whether the body is a JSON patch. Any other patch is a merge patch.
+    pub(super) is_json_patch: bool,
 }
 
 /// The supported resources: the API's path, the plural and the kind.
@@ -109,6 +111,7 @@ impl ParsedRequest {
                 .filter_map(|(key, value)| (key == "command").then_some(value))
                 .collect(),
             websocket_key: None,
+            is_json_patch: false,
         })
     }
 

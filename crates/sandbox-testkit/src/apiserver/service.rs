@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::header::{ACCEPT, HeaderName, SEC_WEBSOCKET_KEY};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, SEC_WEBSOCKET_KEY};
 use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -44,6 +44,7 @@ where
                 Some(mut request) => {
                     request.record.metadata_only = accepts_metadata_only(&head.headers);
                     request.websocket_key = text_header(&head.headers, &SEC_WEBSOCKET_KEY);
+                    request.is_json_patch = is_json_patch(&head.headers);
                     tokio::spawn(async move { server.respond(request, &body).await })
                         .await
                         .map_err(|_| ConnectionCut)?
@@ -127,6 +128,13 @@ fn accepts_metadata_only(headers: &HeaderMap) -> bool {
 fn text_header(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     let value = headers.get(name)?.to_str();
     value.ok().map(str::to_owned)
+}
+
+fn is_json_patch(headers: &HeaderMap) -> bool {
+    let content_type = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    content_type == Some("application/json-patch+json")
 }
 
 fn keep_metadata(body: &Value) -> Value {

@@ -60,7 +60,6 @@ fn count(summary: &mut PoolSummary, state: PoolMemberState, info: &SandboxInfo) 
         PoolMemberState::Filling => summary.filling += 1,
         PoolMemberState::Taken => summary.taken += 1,
         PoolMemberState::Draining => summary.draining += 1,
-        _ => {}
     }
 }
 
@@ -74,9 +73,12 @@ pub(crate) async fn drain(parts: &Arc<Parts>, name: &PoolName, all: bool) -> Res
         async move {
             let is_removable = match info.pool.as_ref().map(|member| member.state) {
                 Some(PoolMemberState::Waiting) => pools.withdraw(&info.id, &info.uid).await?,
+                // It may have been offered and claimed meanwhile.
+                Some(PoolMemberState::Filling) if all => {
+                    pools.withdraw(&info.id, &info.uid).await?
+                }
                 Some(PoolMemberState::Draining) => true,
-                Some(PoolMemberState::Filling) => all,
-                _ => false,
+                Some(PoolMemberState::Filling | PoolMemberState::Taken) | None => false,
             };
             if is_removable {
                 let options = DeleteOptions::for_instance(info.uid);

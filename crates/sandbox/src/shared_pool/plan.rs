@@ -119,7 +119,6 @@ impl Plan {
                     }),
                     None => plan.delete.push(instance),
                 },
-                _ => {}
             }
         }
         for (uid, attached) in known.attached.iter() {

@@ -5,15 +5,21 @@
 //! ever deleted because of a label alone.
 
 mod ends;
+mod membership;
 mod metadata;
 mod ownership;
 mod secret_name;
 
 pub(crate) use ends::whole_seconds;
 pub use ends::{Expiry, ends_after, extended_ends_after, ready_within};
+#[cfg(test)]
+pub(crate) use membership::tests as membership_tests;
+pub use membership::{Membership, PoolRef};
 pub use metadata::{
     annotation, creation_time, has_nonce, is_reserved, lease_name, object_labels, selector,
     selector_of, selector_with, user_labels,
 };
-pub use ownership::{NotManaged, Ownership, owner_reference, verify_lease, verify_secret};
+pub use ownership::{
+    NotManaged, Ownership, owner_reference, owning_pod, verify_lease, verify_secret,
+};
 pub use secret_name::{SecretName, SecretRef, is_key_secret_name};

@@ -115,6 +115,16 @@ pub fn verify_lease(lease: &Lease) -> Result<(SandboxId, Uid), NotManaged> {
     Ok((id, verified_uid(&lease.metadata)?))
 }
 
+/// Returns the Pod that owns a Secret: only a Secret with the new key of a claimed sandbox has one.
+pub fn owning_pod(meta: &ObjectMeta) -> Option<Uid> {
+    match meta.owner_references.as_deref() {
+        Some([owner]) if owner.kind == "Pod" && owner.api_version == "v1" => {
+            (!owner.uid.is_empty()).then(|| Uid::new(&*owner.uid))
+        }
+        _ => None,
+    }
+}
+
 /// Returns the owner reference that deletes a Pod together with its Secret. `controller` and
 /// `blockOwnerDeletion` stay unset, because no controller manages the Pod and no deletion waits for it.
 pub fn owner_reference(secret: &SecretRef) -> OwnerReference {
@@ -167,7 +177,7 @@ pub(super) mod tests {
     use serde_json::{Value, json};
     use std::collections::BTreeMap;
 
-    pub(in crate::manifest::labels) fn pod(change: impl Fn(&mut Value)) -> Pod {
+    pub(in crate::manifest::labels) fn pod(change: impl FnOnce(&mut Value)) -> Pod {
         let mut pod = json!({
             "metadata": {
                 "name": "sbx-a", "uid": "p1",

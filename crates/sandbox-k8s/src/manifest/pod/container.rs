@@ -7,12 +7,13 @@ use k8s_openapi::api::core::v1::{
     Container, ContainerPort, EnvVar, EnvVarSource, ResourceRequirements, SecretKeySelector,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use sandbox_core::protocol::POOL_VARIABLE;
 use sandbox_core::{Error, Lifetime, Resources, Result};
 
 use super::non_empty::{non_empty, non_empty_map};
 use super::request::PodParams;
 use super::server::{DIRECTORY, Origin, Server};
-use crate::manifest::labels::{SecretName, whole_seconds};
+use crate::manifest::labels::{PoolRef, SecretName, whole_seconds};
 use crate::manifest::options::{AuthorizedKey, PodOptions, PullPolicy};
 use crate::manifest::secret;
 use crate::names::{CONTAINER, PORT, PORT_NAME};
@@ -37,10 +38,12 @@ pub(super) fn build(request: &PodParams<'_>, server: &Server<'_>) -> Result<Cont
     let (command, args, env) = match server {
         Server::SandboxSshd { path, origin } => {
             let first_login = spec.lifetime.first_login_timeout.map(first_login_variable);
+            let pool = request.pool.map(pool_variable);
             let env = KEY_VARIABLES
                 .map(|(name, key)| secret_variable(name, keys, key))
                 .into_iter()
                 .chain(first_login)
+                .chain(pool)
                 .collect();
             let command = match origin {
                 Origin::Upload => wait_command(&spec.lifetime),
@@ -198,6 +201,16 @@ fn first_login_variable(timeout: Duration) -> EnvVar {
     EnvVar {
         name: "SANDBOX_SSHD_FIRST_LOGIN".into(),
         value: Some(whole_seconds(timeout).to_string()),
+        value_from: None,
+    }
+}
+
+/// Returns the variable that makes the server claimable. It is also the one place that says to which pool the Pod
+/// belongs and that nobody can change.
+fn pool_variable(pool: &PoolRef) -> EnvVar {
+    EnvVar {
+        name: POOL_VARIABLE.into(),
+        value: Some(pool.text()),
         value_from: None,
     }
 }

@@ -10,12 +10,15 @@ mod inject;
 mod key_references;
 mod non_empty;
 mod patch;
+mod pool_key;
 mod probes;
 mod request;
 mod security;
 mod server;
 mod standard;
 mod volumes;
+
+use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{LocalObjectReference, Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -28,6 +31,7 @@ use crate::names;
 pub(crate) use container::WAIT_SCRIPT;
 pub(crate) use credentials::has_service_account_token;
 use non_empty::{non_empty, non_empty_map};
+pub use pool_key::pool_key;
 pub use request::PodParams;
 pub(crate) use server::{DIRECTORY as SERVER_DIRECTORY, OTHER_WAYS, uploads_server};
 use server::{Server, select_server};
@@ -161,11 +165,18 @@ fn metadata(request: &PodParams<'_>) -> Result<ObjectMeta> {
         labels::ready_within(&request.spec.lifetime).map(|seconds| (names::READY_WITHIN, seconds));
     let managed = managed.into_iter().chain(ready_within);
     let managed = managed.map(|(key, value)| (key.to_owned(), value));
+    let mut labels = labels::object_labels(request.id, &request.spec.labels);
+    let mut annotations = BTreeMap::new();
+    if let Some(pool) = request.pool {
+        labels.extend(pool.labels());
+        annotations.insert(names::SAFE_TO_EVICT.to_owned(), "true".to_owned());
+    }
+    annotations.extend(own.clone().into_iter().chain(managed));
     Ok(ObjectMeta {
         name: Some(request.id.as_str().to_owned()),
         namespace: Some(request.namespace.to_owned()),
-        labels: Some(labels::object_labels(request.id, &request.spec.labels)),
-        annotations: Some(own.clone().into_iter().chain(managed).collect()),
+        labels: Some(labels),
+        annotations: Some(annotations),
         owner_references: Some(vec![labels::owner_reference(&request.secret_ref())]),
         ..ObjectMeta::default()
     })

@@ -2,7 +2,7 @@
 
 use sandbox_core::{SandboxId, SandboxSpec, Uid};
 
-use crate::manifest::labels::{SecretName, SecretRef};
+use crate::manifest::labels::{PoolRef, SecretName, SecretRef};
 use crate::manifest::options::{KubernetesOptions, PodOptions};
 
 /// The parameters of one Pod.
@@ -22,6 +22,8 @@ pub struct PodParams<'a> {
     pub options: &'a KubernetesOptions,
     /// The options of this sandbox, merged over [`KubernetesOptions::pod`].
     pub pod: &'a PodOptions,
+    /// The shared pool that the sandbox is created for.
+    pub pool: Option<&'a PoolRef>,
 }
 
 impl PodParams<'_> {

@@ -10,6 +10,7 @@
 //! * Before the first list, and while there is no watch, the result of a lookup is
 //!   [`Lookup::Unknown`]: the caller has to request the Pod.
 
+mod event;
 mod pending_writes;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -19,28 +20,8 @@ use std::time::Instant;
 use sandbox_core::{SandboxId, Uid};
 
 use crate::observe::status::PodView;
+pub(crate) use event::Event;
 use pending_writes::PendingWrites;
-
-/// An event of the watch.
-#[derive(Debug, Clone)]
-pub(crate) enum Event {
-    /// A list begins. The index stays valid until the list is complete.
-    Init,
-    /// A sandbox in the list.
-    InitApply(PodView),
-    /// The list is complete: every other sandbox was deleted.
-    InitDone,
-    /// The watch that continues from the list was accepted.
-    WatchStarted,
-    /// A sandbox was created or changed.
-    Apply(PodView),
-    /// A sandbox was deleted.
-    Delete(Uid),
-    /// The watch could not be started, or failed, for this reason.
-    Failed(String),
-    /// The client may not list or watch Pods, for this reason; a retry does not help.
-    Forbidden(String),
-}
 
 /// The key of a task that waits for events of one instance.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -84,6 +65,8 @@ pub(crate) struct Index {
     failures: u32,
     waiters: BTreeSet<Waiter>,
     next: u64,
+    /// How often a member of a shared pool has changed.
+    pool_changes: u64,
 }
 
 impl Default for Index {
@@ -98,6 +81,7 @@ impl Default for Index {
             failures: 0,
             waiters: BTreeSet::new(),
             next: 0,
+            pool_changes: 0,
         }
     }
 }
@@ -111,6 +95,11 @@ impl Index {
     /// Returns how many sandboxes it has.
     pub(crate) fn len(&self) -> usize {
         self.pods.len()
+    }
+
+    /// Returns how often a member of a shared pool may have changed.
+    pub(crate) fn pool_changes(&self) -> u64 {
+        self.pool_changes
     }
 
     /// Looks up the sandbox that has this id now.
@@ -213,6 +202,7 @@ impl Index {
         match self.pods.get(&uid) {
             Some(cached) if !self.pending.is_unshown(&uid) => {
                 self.pending.record_change(cached, &view, now);
+                self.note_pool_change(&view);
                 self.waiters_of(&uid)
             }
             _ => {
@@ -237,10 +227,16 @@ impl Index {
             Some(cached) if **cached == view => Vec::new(),
             // The watch may have shown a later state than this response, except for the unconfirmed end.
             Some(cached) if !unshown && !degraded => {
-                if cached.ends == view.ends {
+                let pool = view.pool.as_ref().filter(|pool| cached.is_before(pool));
+                if cached.ends == view.ends && pool.is_none() {
                     return Vec::new();
                 }
-                Arc::make_mut(cached).ends = view.ends;
+                let cached = Arc::make_mut(cached);
+                cached.ends = view.ends;
+                if pool.is_some() {
+                    cached.pool.clone_from(&view.pool);
+                }
+                self.note_pool_change(&view);
                 self.waiters_of(&uid)
             }
             _ => self.store(view),
@@ -251,6 +247,9 @@ impl Index {
     #[must_use]
     pub(crate) fn record_deletion(&mut self, uid: &Uid, now: Instant) -> Vec<Waiter> {
         self.pending.record_deletion(uid, now);
+        if let Some(view) = self.pods.get(uid).cloned() {
+            self.note_pool_change(&view);
+        }
         self.waiters_of(uid)
     }
 
@@ -326,16 +325,18 @@ impl Index {
             self.remove(&former);
             woken.extend(self.waiters_of(&former));
         }
+        self.note_pool_change(&view);
         self.names.insert(view.id.clone(), view.uid.clone());
         self.pods.insert(view.uid.clone(), Arc::new(view));
         woken
     }
 
     fn remove(&mut self, uid: &Uid) {
-        if let Some(view) = self.pods.remove(uid)
-            && self.names.get(&view.id) == Some(uid)
-        {
-            self.names.remove(&view.id);
+        if let Some(view) = self.pods.remove(uid) {
+            self.note_pool_change(&view);
+            if self.names.get(&view.id) == Some(uid) {
+                self.names.remove(&view.id);
+            }
         }
         self.pending.confirm(uid);
     }
@@ -359,6 +360,12 @@ impl Index {
             self.mark_live();
         }
         self.waiters.iter().cloned().collect()
+    }
+
+    fn note_pool_change(&mut self, view: &PodView) {
+        if view.pool.is_some() {
+            self.pool_changes += 1;
+        }
     }
 
     fn record_failure(&mut self, why: String) -> Vec<Waiter> {

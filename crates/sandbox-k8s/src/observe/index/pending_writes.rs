@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use sandbox_core::{SandboxState, Uid};
 
-use crate::manifest::labels::Expiry;
+use crate::manifest::labels::{Expiry, Membership};
 use crate::observe::status::PodView;
 
 /// A write that the watch has not shown after this time is confirmed by a request.
@@ -28,6 +28,8 @@ struct Write {
     unshown: bool,
     /// The extended end and its resource version, until the watch shows that version.
     ends: Option<(String, Expiry)>,
+    /// The state in its pool, until the watch shows that state or a later one.
+    pool: Option<Membership>,
     since: Instant,
 }
 
@@ -42,17 +44,22 @@ impl PendingWrites {
 
     /// Returns a view with the own writes applied to it.
     pub(super) fn overlay(&self, view: &Arc<PodView>) -> Arc<PodView> {
-        let ends = self
-            .writes
-            .get(&view.uid)
+        let write = self.writes.get(&view.uid);
+        let ends = write
             .and_then(|write| write.ends.as_ref())
             .map(|(_, ends)| *ends);
+        let pool = write
+            .and_then(|write| write.pool.as_ref())
+            .filter(|pool| view.is_before(pool));
         let deleting = self.deleting.contains_key(&view.uid) && !view.deleting;
-        if ends.is_none() && !deleting {
+        if ends.is_none() && pool.is_none() && !deleting {
             return Arc::clone(view);
         }
         let mut changed = (**view).clone();
         changed.ends = ends.unwrap_or(changed.ends);
+        if pool.is_some() {
+            changed.pool = pool.cloned();
+        }
         if deleting {
             changed.deleting = true;
             changed.state = SandboxState::Ended;
@@ -67,19 +74,24 @@ impl PendingWrites {
             Write {
                 unshown: true,
                 ends,
+                pool: None,
                 since: now,
             },
         );
     }
 
     pub(super) fn record_change(&mut self, cached: &PodView, view: &PodView, now: Instant) {
-        if cached.resource_version != view.resource_version && cached.ends != view.ends {
+        let pool = view.pool.as_ref().filter(|pool| cached.is_before(pool));
+        if cached.resource_version != view.resource_version
+            && (cached.ends != view.ends || pool.is_some())
+        {
             let ends = Some((view.resource_version.clone(), view.ends));
             self.writes.insert(
                 view.uid.clone(),
                 Write {
                     unshown: false,
                     ends,
+                    pool: pool.cloned(),
                     since: now,
                 },
             );
@@ -93,7 +105,8 @@ impl PendingWrites {
             write
                 .ends
                 .take_if(|(version, ends)| *version == view.resource_version || *ends == view.ends);
-            if write.ends.is_none() {
+            write.pool.take_if(|pool| !view.is_before(pool));
+            if write.ends.is_none() && write.pool.is_none() {
                 self.writes.remove(&view.uid);
             }
         }

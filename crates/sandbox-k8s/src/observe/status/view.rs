@@ -17,7 +17,7 @@ use sandbox_core::{
 use super::end_reason;
 use super::pod_problem::{PodFacts, find_container, find_problem};
 use super::problem::Problem;
-use crate::manifest::labels::{self, Expiry, NotManaged, Ownership, SecretRef};
+use crate::manifest::labels::{self, Expiry, Membership, NotManaged, Ownership, SecretRef};
 use crate::names::{self, CONTAINER, PORT, PORT_NAME, SERVER};
 
 /// The state of a sandbox, read from its Pod. A whole Pod takes 5 to 15 kB, too much for thousands.
@@ -41,6 +41,8 @@ pub(crate) struct PodView {
     pub(crate) has_lease: bool,
     /// The labels that the user gave.
     pub(crate) labels: BTreeMap<String, String>,
+    /// What it is to the shared pool that it was created for.
+    pub(crate) pool: Option<Membership>,
     /// The image of the sandbox.
     pub(crate) image: Option<String>,
     /// The login name.
@@ -132,6 +134,7 @@ impl PodView {
             ends: Expiry::from_pod(pod, created_at),
             has_lease: labels::annotation(meta, names::LEASE).is_some(),
             labels: labels::user_labels(meta),
+            pool: Membership::from_pod(pod),
             image: main.and_then(|main| main.image.clone()),
             user: user.to_owned(),
             host_key: labels::annotation(meta, names::HOST_KEY).map(str::to_owned),
@@ -179,9 +182,19 @@ impl PodView {
                 .iter()
                 .map(|(name, value)| applied_limit(name, value))
                 .collect(),
-            pool: None,
+            pool: self.pool.as_ref().map(Membership::describe),
             end: (self.state == SandboxState::Ended).then(|| self.end(self.problem.as_ref())),
         }
+    }
+
+    /// Returns the claim that took it from its pool, if one did.
+    pub(crate) fn claim(&self) -> Option<&str> {
+        self.pool.as_ref()?.claim.as_deref()
+    }
+
+    /// Whether a later state in its pool is known than this view shows.
+    pub(crate) fn is_before(&self, pool: &Membership) -> bool {
+        self.pool.as_ref().is_none_or(|shown| pool.is_after(shown))
     }
 
     /// Describes the end of a sandbox that has ended, by the problem that its status or the events have, if any.

@@ -5,6 +5,7 @@ mod lines;
 mod list;
 mod maintenance;
 mod pace;
+mod pools;
 mod state;
 mod stream;
 mod watcher;

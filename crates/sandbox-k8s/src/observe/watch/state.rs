@@ -4,14 +4,24 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::observe::index::{Health, Index, Waiter};
 use crate::observe::sweeper::Sweeper;
 
-#[derive(Default)]
 pub(super) struct Shared {
     state: Mutex<State>,
+    /// Counts the states of the shared pools, from 1.
+    pub(super) pool_states: watch::Sender<u64>,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
+            state: Mutex::default(),
+            pool_states: watch::Sender::new(1),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -32,11 +42,19 @@ impl Shared {
     pub(super) fn update(&self, change: impl FnOnce(&mut Index) -> Vec<Waiter>) {
         let mut state = self.lock();
         let before = state.index.health().clone();
+        let pool_changes = state.index.pool_changes();
         let woken = change(&mut state.index);
         for waiter in woken {
             if let Some(waker) = state.wakers.get(&waiter) {
                 waker.notify_one();
             }
+        }
+        // While there is no watch, the members are listed, which shows others than the index.
+        let is_live = |health: &Health| *health == Health::Live;
+        if state.index.pool_changes() != pool_changes
+            || is_live(&before) != is_live(state.index.health())
+        {
+            self.pool_states.send_modify(|number| *number += 1);
         }
         match (before, state.index.health()) {
             (Health::Degraded(_), Health::Degraded(_)) => {}
