@@ -12,6 +12,7 @@ mod identity;
 mod lease;
 mod lifetime;
 mod logs;
+mod many;
 mod metrics;
 mod namespaces;
 mod pages;
