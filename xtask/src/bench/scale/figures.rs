@@ -17,7 +17,7 @@ pub(super) struct Figures {
     pub(super) churn: Cost,
     /// One list of all.
     pub(super) list: Cost,
-    /// A new list after the watch has expired.
+    /// One change of each, received by the new list after the watch has expired.
     pub(super) relist: Cost,
     pub(super) delete: Cost,
     /// Objects that are left on the API server.
