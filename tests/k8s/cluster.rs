@@ -7,6 +7,7 @@
 //! | `SANDBOX_TEST_NAMESPACE` | an existing namespace | one is created from `deploy/`, and deleted at the end |
 //! | `SANDBOX_TEST_IMAGE` | an image with a shell and the usual tools | `localhost/busybox:1` |
 //! | `SANDBOX_TEST_SERVER_IMAGE` | the image that `cargo xtask image` built | `localhost/sandbox-sshd:VERSION` |
+//! | `SANDBOX_TEST_SERVER_PATH` | a static `sandbox-sshd` to upload | what `cargo xtask image` built |
 //! | `SANDBOX_TEST_COMMAND_IMAGE` | the image that `cargo xtask image --command` built | `localhost/sandbox-command:VERSION` |
 //! | `SANDBOX_TEST_SSHD_IMAGE` | an image with OpenSSH's server, as root on port 22 | `localhost/debian-sshd:12` if a node has it |
 //! | `SANDBOX_TEST_COMMAND` | the built command `sandbox` | none: its cases are skipped |

@@ -152,6 +152,16 @@ pub(crate) fn apply(text: &str) -> Outcome {
     check_success(child.wait_with_output()?).map(|_| ())
 }
 
+/// Lets the client account of a namespace upload servers.
+pub(crate) fn apply_upload(namespace: &str) -> Outcome {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/upload.yaml");
+    let mut kubectl = kubectl();
+    kubectl
+        .args(["--namespace", namespace, "apply", "-f"])
+        .arg(file);
+    check_success(kubectl.output()?).map(|_| ())
+}
+
 fn check_success(output: Output) -> Outcome<Output> {
     if output.status.success() {
         return Ok(output);

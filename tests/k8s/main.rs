@@ -32,6 +32,7 @@ mod rights;
 mod skewed_clock_client;
 mod support;
 mod transfers;
+mod upload;
 
 use std::process::ExitCode;
 
@@ -100,6 +101,7 @@ fn main() -> ExitCode {
         failures::cases(),
         gc_cronjob::cases(),
         owner_lease::cases(),
+        upload::cases(),
     ];
     let cases = lists.into_iter().flatten();
     trials.extend(cases.map(|case| case.into_trial(tested.clone(), runtime.handle().clone())));

@@ -140,7 +140,11 @@ async fn backend(
     Ok(KubernetesBackend::new(client, options))
 }
 
-async fn granted(api: &kube::Client, namespace: &str, role: &str) -> Outcome<BTreeSet<Right>> {
+pub(crate) async fn granted(
+    api: &kube::Client,
+    namespace: &str,
+    role: &str,
+) -> Outcome<BTreeSet<Right>> {
     let role = Api::<Role>::namespaced(api.clone(), namespace)
         .get(role)
         .await?;
