@@ -11,7 +11,9 @@ use kube::Api;
 use kube::api::{DeleteParams, PostParams};
 use kube::client::Body;
 use sandbox::{Client, Defaults, SandboxId};
-use sandbox_k8s::options::{Injection, KubernetesOptions, PullPolicy, SecurityProfile, Transport};
+use sandbox_k8s::options::{
+    InjectVia, Injection, KubernetesOptions, PullPolicy, SecurityProfile, ServerPrograms, Transport,
+};
 use sandbox_k8s::{ClusterOptions, KubernetesBackend, connect_cluster};
 
 /// How SSH gets into the Pod.
@@ -19,6 +21,7 @@ use sandbox_k8s::{ClusterOptions, KubernetesBackend, connect_cluster};
 pub(super) enum Mode {
     Baked,
     Inject,
+    Upload,
     Image,
 }
 
@@ -29,6 +32,7 @@ pub(super) struct Cluster {
     pub(super) image: String,
     pub(super) server_image: String,
     pub(super) sshd_image: Option<String>,
+    server_programs: ServerPrograms,
     kubeconfig: Option<PathBuf>,
 }
 
@@ -56,6 +60,10 @@ impl Cluster {
             server_image: std::env::var("SANDBOX_SERVER_IMAGE")
                 .context("SANDBOX_SERVER_IMAGE is not set")?,
             sshd_image: std::env::var("SANDBOX_BENCH_SSHD_IMAGE").ok(),
+            server_programs: match std::env::var_os("SANDBOX_SERVER_PATH") {
+                Some(path) => ServerPrograms::from_path(path.as_ref())?,
+                None => ServerPrograms::default(),
+            },
             kubeconfig,
         })
     }
@@ -71,6 +79,15 @@ impl Cluster {
         Ok(self.api.apiserver_version().await?.git_version)
     }
 
+    /// Whether the environment names what this mode needs.
+    pub(super) fn supports(&self, mode: Mode) -> bool {
+        match mode {
+            Mode::Baked | Mode::Inject => true,
+            Mode::Upload => !self.server_programs.is_empty(),
+            Mode::Image => self.sshd_image.is_some(),
+        }
+    }
+
     /// A new client with nothing cached, and the counter of its requests.
     pub(super) fn client(&self, mode: Mode, transport: Transport) -> (Client, Requests) {
         let requests = Requests::default();
@@ -83,6 +100,10 @@ impl Cluster {
         defaults.image = Some(self.image.clone());
         match mode {
             Mode::Inject => {}
+            Mode::Upload => {
+                options.injection = Injection::Inject(InjectVia::Upload);
+                options.server_programs = self.server_programs.clone();
+            }
             // The server's own image contains what a COPY line would add to any other image.
             Mode::Baked => {
                 options.injection = Injection::Baked {

@@ -10,9 +10,10 @@ use super::cluster::{Cluster, Mode, Requests};
 use super::{ROUTES, RUNS, WARM_UP, baseline, peers};
 use crate::bench::figures::{Figures, table};
 
-const MODES: [(Mode, &str); 3] = [
+const MODES: [(Mode, &str); 4] = [
     (Mode::Baked, "Baked"),
     (Mode::Inject, "Inject (init container)"),
+    (Mode::Upload, "Upload"),
     (Mode::Image, "Image (its own sshd)"),
 ];
 const BASELINE: &str = "a plain Pod's first instruction";
@@ -78,7 +79,7 @@ fn rows(cluster: &Cluster) -> Vec<Row> {
     let mut rows = vec![row(BASELINE.to_owned(), Start::Plain)];
     for (mode, named) in MODES {
         for (route, over) in ROUTES {
-            if mode != Mode::Image || cluster.sshd_image.is_some() {
+            if cluster.supports(mode) {
                 let (client, requests) = cluster.client(mode, route);
                 rows.push(row(
                     format!("{named}, {over}"),
@@ -195,7 +196,7 @@ async fn create_and_run(client: &Client, mode: Mode, id: &SandboxId) -> Result<(
     let sbx = client.sandbox().id(id).create().await?;
     let command = match mode {
         Mode::Baked => sbx.command("/sandbox-sshd").arg("--version"),
-        Mode::Inject | Mode::Image => sbx.command("echo").arg("out"),
+        Mode::Inject | Mode::Upload | Mode::Image => sbx.command("echo").arg("out"),
     };
     command.output().await?.check()?;
     Ok((sbx, Instant::now()))
