@@ -14,30 +14,30 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use build::{build, is_for};
+pub(crate) use build::{build, is_for};
 use tar::{Entry, archive};
 
 /// Names of architectures: cargo's, and that of image manifests.
-const ARCHITECTURES: [(&str, &str); 2] = [("x86_64", "amd64"), ("aarch64", "arm64")];
+pub(crate) const ARCHITECTURES: [(&str, &str); 2] = [("x86_64", "amd64"), ("aarch64", "arm64")];
 /// Numeric, because the image has no passwd file; the Pod's security profile sets the same user.
 const USER: &str = "1000:1000";
 
 /// The content of an image: one program at its root, which is its entry point.
 #[derive(Debug)]
-struct Content {
+pub(crate) struct Content {
     /// The name of the image.
     name: &'static str,
-    program: &'static str,
+    pub(crate) program: &'static str,
     /// The arguments of `cargo build` that build the program.
-    build: &'static [&'static str],
+    pub(crate) build: &'static [&'static str],
 }
 
-const SERVER: Content = Content {
+pub(crate) const SERVER: Content = Content {
     name: "sandbox-sshd",
     program: "sandbox-sshd",
     build: &["--package", "sandbox-sshd", "--bin", "sandbox-sshd"],
 };
-const COMMAND: Content = Content {
+pub(crate) const COMMAND: Content = Content {
     name: "sandbox-command",
     program: "sandbox",
     build: &["--package", "sandbox-cli", "--bin", "sandbox"],
@@ -59,6 +59,7 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
             options.content.program,
             options.content.build,
             options.architecture.0,
+            &[],
         )?,
     };
     let program = fs::read(&binary).with_context(|| format!("cannot read {}", binary.display()))?;
@@ -214,7 +215,7 @@ fn blob(content: &[u8]) -> String {
     format!("blobs/sha256/{}", hash(content))
 }
 
-fn hash(content: &[u8]) -> String {
+pub(crate) fn hash(content: &[u8]) -> String {
     Sha256::digest(content)
         .iter()
         .map(|byte| format!("{byte:02x}"))

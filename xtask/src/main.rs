@@ -9,6 +9,7 @@ mod advisories;
 mod api;
 #[cfg(feature = "bench")]
 mod bench;
+mod dist;
 mod e2e;
 mod fuzz;
 mod image;
@@ -22,6 +23,8 @@ cargo xtask api           record the public API of each library in crates/NAME/a
 cargo xtask image         build the SSH server statically and write its image
                           (--command: the command `sandbox` instead;
                           --name NAME:TAG, --output FILE, --binary FILE, --arch amd64|arm64)
+cargo xtask dist          build the command `sandbox` statically, with the SSH servers in it that it uploads into
+                          Pods (--servers amd64,arm64: only these)
 cargo xtask e2e           run the end-to-end tests on a new kind cluster, then delete it
                           (--kubeconfig FILE, --context NAME: on an existing cluster;
                           --load 'COMMAND {}': load an image archive into it;
@@ -65,6 +68,7 @@ fn run() -> Result<()> {
         ["api"] => api(false),
         ["api", "--check"] => api(true),
         ["image", ref rest @ ..] => image::run(rest),
+        ["dist", ref rest @ ..] => dist::run(rest),
         ["e2e", ref rest @ ..] => e2e::run(rest),
         ["fuzz", ref rest @ ..] => fuzz::run(rest),
         ["bench", ref rest @ ..] => bench(rest),

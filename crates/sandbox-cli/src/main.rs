@@ -5,6 +5,8 @@ mod commands;
 mod exit;
 mod interrupt;
 mod openssh;
+#[cfg(feature = "k8s")]
+mod servers;
 mod ui;
 
 use std::process::ExitCode;

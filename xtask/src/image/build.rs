@@ -1,7 +1,7 @@
 //! Builds static programs reproducibly: the same sources give the same bytes, wherever the checkout
 //! is.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -15,8 +15,13 @@ const FLAGS: [&str; 4] = [
     "getrandom_backend=\"linux_raw\"",
 ];
 
-/// Builds a program for an architecture; returns the path of the binary.
-pub(super) fn build(program: &str, package: &[&str], architecture: &str) -> Result<PathBuf> {
+/// Builds a program for an architecture, with these variables for its build scripts; returns the path of the binary.
+pub(crate) fn build(
+    program: &str,
+    package: &[&str],
+    architecture: &str,
+    variables: &[(&str, &Path)],
+) -> Result<PathBuf> {
     let target = format!("{architecture}-unknown-linux-gnu");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
@@ -25,6 +30,7 @@ pub(super) fn build(program: &str, package: &[&str], architecture: &str) -> Resu
         .args(package)
         .args(["--target", &target])
         .env_remove("RUSTFLAGS")
+        .envs(variables.iter().copied())
         .env("CARGO_ENCODED_RUSTFLAGS", flags()?);
     let linker = format!(
         "CARGO_TARGET_{}_LINKER",
@@ -60,7 +66,7 @@ fn flags() -> Result<String> {
 }
 
 /// Whether a program is built for an architecture, by its ELF header (`e_machine`, little-endian).
-pub(super) fn is_for(program: &[u8], architecture: &str) -> bool {
+pub(crate) fn is_for(program: &[u8], architecture: &str) -> bool {
     let e_machine: u16 = if architecture == "arm64" { 183 } else { 62 };
     program.get(18..20) == Some(&e_machine.to_le_bytes()[..])
 }

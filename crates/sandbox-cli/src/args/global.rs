@@ -14,6 +14,8 @@ use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::format::{self, Writer};
 
 use crate::args::env_file;
+#[cfg(feature = "k8s")]
+use crate::servers;
 use crate::ui::stdio::Stderr;
 use crate::ui::{messages, terminal};
 
@@ -99,7 +101,7 @@ impl Global {
                 settings.unknown.join(", ")
             ));
         }
-        let client = Client::from_settings(&settings).await.with_context(|| {
+        let client = open_client(&settings).await.with_context(|| {
             format!(
                 "cannot use the backend {} (chosen with SANDBOX_BACKEND or --backend)",
                 settings.backend
@@ -125,6 +127,17 @@ impl Global {
             ));
         }
     }
+}
+
+/// Creates the client, with the SSH servers in this command.
+#[cfg(feature = "k8s")]
+pub(crate) async fn open_client(settings: &Settings) -> sandbox::Result<Client> {
+    Client::from_settings_with_servers(settings, servers::embedded()).await
+}
+
+#[cfg(not(feature = "k8s"))]
+pub(crate) async fn open_client(settings: &Settings) -> sandbox::Result<Client> {
+    Client::from_settings(settings).await
 }
 
 /// Writes a field of a log line, with the name unless it is the message.

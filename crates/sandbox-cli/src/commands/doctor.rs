@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use sandbox::{Check, Client, SandboxInfo, Settings, Verdict};
+use sandbox::{Check, SandboxInfo, Settings, Verdict};
 
-use crate::args::global::Global;
+use crate::args::global::{Global, open_client};
 use crate::exit::Outcome;
 use crate::ui::messages::{self, error_text};
 use crate::ui::printable::Printable;
@@ -55,7 +55,7 @@ async fn run_checks(args: &Args, global: &Global) -> Vec<Check> {
         }
     };
     let mut checks = vec![check_settings(&settings)];
-    let client = match Client::from_settings(&settings).await {
+    let client = match open_client(&settings).await {
         Ok(client) => client,
         Err(error) => {
             let remedy = "correct the setting that it names, or use --backend local";
