@@ -151,7 +151,8 @@ impl Uploads {
             };
             let failure = match result {
                 Ok(Ok(())) => {
-                    if let Some((elapsed, is_first)) = attempts.startup_time(Instant::now()) {
+                    // The container ran when the attempt started, whatever the upload took.
+                    if let Some((elapsed, is_first)) = attempts.startup_time(started) {
                         self.startup_times.record(elapsed, is_first);
                     }
                     return Some(Ok(()));
