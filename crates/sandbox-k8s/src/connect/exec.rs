@@ -230,8 +230,8 @@ mod tests {
         write(&mut remote, &result).await;
         assert_eq!(output.next_line().await.unwrap(), "one");
         assert_eq!(output.next_line().await.unwrap(), "two");
-        assert_eq!(output.next_bytes(3).await.unwrap(), "byt");
-        assert_eq!(output.next_bytes(9).await.unwrap(), "es");
+        assert_eq!(output.next_bytes(4).await.unwrap(), "byte");
+        assert_eq!(output.next_bytes(9).await.unwrap(), "s");
         assert_eq!(output.next_line().await, Err(End::Exit(0)));
         assert_eq!(output.stderr(), "warning");
     }
