@@ -7,4 +7,5 @@ mod filling;
 mod forgeries;
 mod keys;
 mod leading;
+mod rights;
 mod support;
