@@ -1,7 +1,7 @@
 //! The command `sandbox` on a cluster, as a person uses it, with only the permissions of `deploy/`.
 //! `SANDBOX_TEST_COMMAND` names the program.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
@@ -28,13 +28,14 @@ const LABEL: &str = "created-by=the-command";
 const TIMEOUT: Duration = Duration::from_secs(180);
 
 /// Runs the command with a home of its own, and with the settings of the test only.
-struct CommandRunner {
+pub(crate) struct CommandRunner {
     program: PathBuf,
     home: tempfile::TempDir,
 }
 
 impl CommandRunner {
-    fn new() -> Outcome<Option<Self>> {
+    /// `None` if the command was not built.
+    pub(crate) fn new() -> Outcome<Option<Self>> {
         let Some(program) = std::env::var_os(COMMAND) else {
             peers::skip("command", &format!("needs the built command ({COMMAND})"));
             return Ok(None);
@@ -45,7 +46,12 @@ impl CommandRunner {
         }))
     }
 
-    fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+    /// The command `sandbox`.
+    pub(crate) fn program(&self) -> &Path {
+        &self.program
+    }
+
+    pub(crate) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let options = options();
         let transport = match options.transport {
             Transport::Direct => "direct",
@@ -77,7 +83,11 @@ impl CommandRunner {
     }
 
     /// Runs a program to its end, with any exit status.
-    async fn run(&self, program: impl AsRef<std::ffi::OsStr>, args: &[&str]) -> Outcome<Output> {
+    pub(crate) async fn run(
+        &self,
+        program: impl AsRef<std::ffi::OsStr>,
+        args: &[&str],
+    ) -> Outcome<Output> {
         Ok(tokio::time::timeout(TIMEOUT, self.command(program).args(args).output()).await??)
     }
 
@@ -92,7 +102,8 @@ impl CommandRunner {
         Err(format!("{args:?} ended with {}: {stdout}{stderr}", output.status).into())
     }
 
-    async fn sandbox(&self, args: &[&str]) -> Outcome<String> {
+    /// The output of the command, which has to succeed.
+    pub(crate) async fn sandbox(&self, args: &[&str]) -> Outcome<String> {
         self.output(&self.program, args).await
     }
 }

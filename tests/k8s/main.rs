@@ -29,6 +29,7 @@ mod owner_lease;
 mod pod_options;
 mod recording_client;
 mod rights;
+mod shared_pools;
 mod skewed_clock_client;
 mod support;
 mod transfers;
@@ -102,6 +103,7 @@ fn main() -> ExitCode {
         gc_cronjob::cases(),
         owner_lease::cases(),
         upload::cases(),
+        shared_pools::cases(),
     ];
     let cases = lists.into_iter().flatten();
     trials.extend(cases.map(|case| case.into_trial(tested.clone(), runtime.handle().clone())));
