@@ -181,3 +181,6 @@ impl Knowledge<'_> {
             .unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests;
