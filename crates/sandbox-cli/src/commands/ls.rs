@@ -135,6 +135,7 @@ fn header(format: ListFormat) -> Vec<String> {
             "ADDRESS",
             "USER",
             "ISOLATION",
+            "POOL",
             "UID",
         ],
         ListFormat::Name => &["ID"],
@@ -178,6 +179,9 @@ fn row(format: ListFormat, info: &SandboxInfo) -> Vec<String> {
                 .map_or_else(String::new, |address| format!("{address}{port}")),
             info.user.clone(),
             info.isolation.kind.clone(),
+            info.pool
+                .as_ref()
+                .map_or_else(String::new, |pool| format!("{}/{}", pool.name, pool.state)),
             info.uid.to_string(),
         ]);
     }
