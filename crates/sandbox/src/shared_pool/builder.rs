@@ -9,8 +9,9 @@ use sandbox_core::{Error, PoolName, Result};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
-use super::filler::Filler;
+use super::filler;
 use super::status::FillerStatus;
+use super::term::FillerSetup;
 use super::{SharedPool, pools_of};
 use crate::create::builder::{Personal, SandboxBuilder};
 use crate::pool::builder::PoolSettings;
@@ -109,7 +110,7 @@ impl SharedPoolBuilder {
         let key = pools.key(spec).await?;
         let (status, changes) = watch::channel(FillerStatus::default());
         let (stop, stopped) = watch::channel(false);
-        let filler = Filler {
+        let setup = FillerSetup {
             parts,
             pools,
             name: name.clone(),
@@ -118,13 +119,12 @@ impl SharedPoolBuilder {
             template: sandboxes,
             settings,
             status,
-            stop: stopped,
         };
         Ok(SharedPool {
             name,
             status: changes,
             stop,
-            task: tokio::spawn(filler.run()),
+            task: tokio::spawn(filler::run(setup, stopped)),
         })
     }
 }

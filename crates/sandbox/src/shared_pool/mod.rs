@@ -1,7 +1,8 @@
 //! Pools that several processes share: one process fills a pool, and any other claims from it.
 //!
 //! The backend decides whose a sandbox is ([`SharedPools`](sandbox_core::SharedPools)). `claim` and
-//! `hand_over` are the claimer's side; `builder`, `filler` and `plan` the filler's.
+//! `hand_over` are the claimer's side; `builder`, `filler`, `term`
+//! and `plan` the filler's.
 
 pub(crate) mod admin;
 pub(crate) mod builder;
@@ -12,6 +13,7 @@ mod member;
 mod plan;
 pub(crate) mod status;
 mod tasks;
+mod term;
 
 use std::fmt;
 use std::sync::Arc;
