@@ -8,9 +8,9 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use sandbox_core::protocol::JobRecord;
 use sandbox_core::{
-    AttachOptions, ByteStream, Direction, DownloadRequest, Error, ExecRequest, FileInfo, FilePath,
-    FileSystem, JobId, ListBudget, Output, Process, Reader, Result, SandboxBackend, SandboxId,
-    Session, TreeChannel, UploadRequest, Writer,
+    AttachOptions, ByteStream, ClaimRequest, Direction, DownloadRequest, Error, ExecRequest,
+    FileInfo, FilePath, FileSystem, JobId, ListBudget, Output, Process, Reader, Result,
+    SandboxBackend, SandboxId, Session, TreeChannel, UploadRequest, Writer,
 };
 
 use super::end::EndState;
@@ -172,6 +172,10 @@ impl Session for DiagnosingSession {
 
     async fn start_ttl(&self, ttl: Duration) -> Result<Duration> {
         self.diagnose(self.session.start_ttl(ttl).await).await
+    }
+
+    async fn claim(&self, request: ClaimRequest) -> Result<bool> {
+        self.diagnose(self.session.claim(request).await).await
     }
 
     async fn open_tree(&self, direction: Direction) -> Result<TreeChannel> {
