@@ -1,15 +1,18 @@
 //! `sandbox info`: prints the properties of one sandbox.
 
 use std::ffi::OsString;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use sandbox::{Client, LimitScope, SandboxInfo, rfc3339};
+use sandbox::{Client, LimitScope, SandboxId, SandboxInfo, SandboxState, rfc3339};
 
 use crate::args::id;
 use crate::exit::Outcome;
 use crate::ui::cells::{format_duration, format_labels, format_state};
 use crate::ui::printable::Printable;
 use crate::ui::table::{Format, Table, print};
+
+/// How long a sandbox that seems to start is tried.
+const TRIAL: Duration = Duration::from_secs(1);
 
 /// Show the properties of a sandbox
 #[derive(clap::Args)]
@@ -23,14 +26,27 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
-    let info = client
+    let mut info = client
         .get_sandbox_info(&id::resolve(client, &args.id).await?)
         .await?;
+    if info.state == SandboxState::Pending && answers(client, &info.id).await {
+        info.state = SandboxState::Running;
+    }
     let text = match args.output {
         Format::Json => Printable::json(&info)?,
         Format::Table => describe(&info, client.location(), SystemTime::now()),
     };
     print(&text)
+}
+
+/// Whether a sandbox's server answers. A kubelet reports up to some seconds late that a container runs, while commands
+/// work already. Nothing logs in, so this does not count as a use of the sandbox.
+async fn answers(client: &Client, id: &SandboxId) -> bool {
+    let trial = async {
+        let access = client.access(id).await?;
+        client.open_ssh_stream(&access).await
+    };
+    matches!(tokio::time::timeout(TRIAL, trial).await, Ok(Ok(_stream)))
 }
 
 fn describe(info: &SandboxInfo, location: Option<&str>, now: SystemTime) -> Printable {
