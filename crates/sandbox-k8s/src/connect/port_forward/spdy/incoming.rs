@@ -1,5 +1,7 @@
 //! The frames that are received.
 
+use std::time::Duration;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::mpsc;
@@ -15,6 +17,8 @@ const HEADER: usize = 8;
 const MAX_CONTROL: usize = 64 << 10;
 /// How much is kept of an error.
 const MAX_ERROR: usize = 4 << 10;
+/// How long the error may come after the end of the data: containerd closes the data first.
+const ERROR_TIMEOUT: Duration = Duration::from_secs(1);
 
 const VERSION_3: u16 = 3;
 const RST_STREAM: u16 = 3;
@@ -28,6 +32,9 @@ pub(super) struct FrameReceiver<R> {
     /// What is left of the current frame.
     current: Current,
     error: Vec<u8>,
+    /// Whether nothing more comes on the stream of the error, and on that of the data.
+    error_has_ended: bool,
+    data_has_ended: bool,
     pings: mpsc::Sender<Bytes>,
 }
 
@@ -52,6 +59,8 @@ impl<R> FrameReceiver<R> {
             buffer: BytesMut::new(),
             current: Current::None,
             error: Vec::new(),
+            error_has_ended: false,
+            data_has_ended: false,
             pings,
         }
     }
@@ -145,18 +154,30 @@ impl<R> FrameReceiver<R> {
                 }
                 Some(Incoming::Data(data))
             }
-            DATA_STREAM => is_last.then_some(Incoming::Closed),
+            DATA_STREAM => {
+                self.data_has_ended |= is_last;
+                self.closed()
+            }
             ERROR_STREAM => {
+                self.error_has_ended |= is_last;
                 let room = MAX_ERROR.saturating_sub(self.error.len());
                 self.error.extend(data.iter().take(room));
                 let is_whole = is_last || matches!(self.current, Current::None);
-                (is_whole && !self.error.is_empty())
-                    .then(|| Incoming::End(String::from_utf8_lossy(&self.error).into_owned()))
+                if is_whole && !self.error.is_empty() {
+                    let error = String::from_utf8_lossy(&self.error).into_owned();
+                    return Some(Incoming::End(error));
+                }
+                self.closed()
             }
             other => Some(Incoming::End(format!(
                 "the API server sent data of unknown stream {other}"
             ))),
         }
+    }
+
+    /// Returns the end of the stream, if both its data and its errors have ended.
+    fn closed(&self) -> Option<Incoming> {
+        (self.data_has_ended && self.error_has_ended).then_some(Incoming::Closed)
     }
 
     fn take_control(&mut self, kind: u16, mut payload: Bytes) -> Option<Incoming> {
@@ -199,7 +220,17 @@ where
                 return incoming;
             }
             self.buffer.reserve(READ);
-            match self.read.read_buf(&mut self.buffer).await {
+            let reading = self.read.read_buf(&mut self.buffer);
+            let read = if self.data_has_ended {
+                // Without an error, the data has ended as it should.
+                tokio::time::timeout(ERROR_TIMEOUT, reading)
+                    .await
+                    .unwrap_or(Ok(0))
+            } else {
+                reading.await
+            };
+            match read {
+                Ok(0) if self.data_has_ended => return Incoming::Closed,
                 Ok(0) => return Incoming::End("the API server cut the connection".into()),
                 Ok(_) => {}
                 Err(error) => return Incoming::End(error.to_string()),

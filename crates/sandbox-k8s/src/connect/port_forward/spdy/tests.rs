@@ -158,6 +158,21 @@ async fn errors_and_invalid_frames_end_the_stream() {
     }
 }
 
+/// containerd closes the data of a port where nothing listens before it says so.
+#[tokio::test]
+async fn an_error_may_follow_the_end_of_the_data() {
+    let end = data(DATA_FROM_POD, 1, b"");
+    let error = data(ERROR_FROM_POD, 0, b"connection refused");
+    let received = receive(&[end.clone(), error].concat(), 5).await;
+    assert_eq!(received, ["end: connection refused"]);
+    // There is none: the connection ends, or says nothing more.
+    assert_eq!(receive(&end, 5).await, ["closed"]);
+    let (mut receiver, _sender, mut remote) = connect().await;
+    remote.write_all(&end).await.unwrap();
+    tokio::time::pause();
+    assert!(matches!(receiver.next().await, Incoming::Closed));
+}
+
 #[tokio::test]
 async fn a_long_error_is_cut() {
     let error = data(ERROR_FROM_POD, 0, &[b'x'; 255]);
