@@ -111,7 +111,8 @@ async fn remove(runner: &CommandRunner, pool: &str) -> Outcome {
 async fn members(runner: &CommandRunner, pool: &str, state: &str) -> Outcome<BTreeSet<String>> {
     let listed: Value = serde_json::from_str(&runner.sandbox(&["ls", "-o", "json"]).await?)?;
     let is_member = |info: &&Value| {
-        info["pool"]["name"] == pool && info["pool"]["state"] == state && info["state"] == "running"
+        // Some may be `pending` still: a kubelet reports late that they run.
+        info["pool"]["name"] == pool && info["pool"]["state"] == state && info["state"] != "ended"
     };
     let members = listed.as_array().into_iter().flatten().filter(is_member);
     Ok(members
