@@ -13,7 +13,8 @@ use futures_util::{SinkExt, StreamExt};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
-use super::websocket::{self, BoxSocket, OpenError, Socket};
+use super::refusal::OpenError;
+use super::websocket::{self, BoxSocket, Socket};
 use crate::api::client::ApiClient;
 
 const STDIN: u8 = 0;
@@ -37,7 +38,9 @@ pub(super) async fn start(
     command: &[&str],
 ) -> Result<(Input<BoxSocket>, Output<BoxSocket>), OpenError> {
     let request = api.exec_request(name, command).map_err(OpenError::Final)?;
-    Ok(split(websocket::open(api, request, "pods/exec").await?))
+    let opened = websocket::open(api, request).await;
+    let socket = opened.map_err(|refusal| refusal.judge(api, "pods/exec"))?;
+    Ok(split(socket))
 }
 
 pub(super) fn split<S: Socket>(socket: S) -> (Input<S>, Output<S>) {

@@ -4,6 +4,7 @@ mod attempts;
 mod errors;
 mod exec;
 mod port_forward;
+mod refusal;
 mod route_cache;
 mod schedule;
 mod state;

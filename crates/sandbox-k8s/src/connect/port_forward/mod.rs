@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 
 use super::errors::AttemptError;
 use crate::api::client::ApiClient;
-use errors::{Refusal, no_data_error};
+use errors::{attempt_error, may_be_of_the_protocol, no_data_error};
 use frames::{Incoming, Receiver, Sender};
 use protocol::Protocol;
 
@@ -60,8 +60,8 @@ pub(super) async fn open(
                 Err(refused) => refused,
             },
         };
-        if !refused.may_be_of_the_protocol() {
-            return Err(refused.into_error(api));
+        if !may_be_of_the_protocol(&refused) {
+            return Err(attempt_error(api, refused));
         }
         tracing::debug!("port-forward over SPDY refused; trying a WebSocket");
         open_websocket(api, choice, name, port).await
@@ -81,7 +81,7 @@ async fn open_websocket(
     port: u16,
 ) -> Result<PortForward, AttemptError> {
     let opened = websocket::open(api, name, port).await;
-    let (receiver, sender) = opened.map_err(|refused: Refusal| refused.into_error(api))?;
+    let (receiver, sender) = opened.map_err(|refused| attempt_error(api, refused))?;
     choice.set(Protocol::WebSocket);
     start(receiver, sender).await
 }

@@ -11,6 +11,8 @@ enum Server {
     SpeaksSpdy,
     /// Refuses SPDY with this status.
     OnlyWebSocket(u16),
+    /// Refuses everything with this status.
+    Refuses(u16),
 }
 
 /// Answers each connection, and reports the method of its request.
@@ -28,7 +30,9 @@ async fn serve(server: Server) -> (ApiClient, tokio::sync::mpsc::UnboundedReceiv
                 methods.send(method.clone()).unwrap();
                 match (method.as_str(), server) {
                     ("POST", Server::SpeaksSpdy) => answer_spdy(stream).await,
-                    ("POST", Server::OnlyWebSocket(code)) => refuse(stream, code).await,
+                    ("POST", Server::OnlyWebSocket(code)) | (_, Server::Refuses(code)) => {
+                        refuse(stream, code).await;
+                    }
                     _ => answer_websocket(stream).await,
                 }
             });
@@ -73,8 +77,11 @@ async fn answer_spdy(mut stream: TcpStream) {
 
 async fn refuse(mut stream: TcpStream, code: u16) {
     read_head(&mut stream).await;
-    let status =
-        r#"{"kind":"Status","apiVersion":"v1","status":"Failure","message":"no upgrade here"}"#;
+    let status = serde_json::json!({
+        "kind": "Status", "apiVersion": "v1", "status": "Failure",
+        "message": "no upgrade here", "code": code,
+    })
+    .to_string();
     let response = format!(
         "HTTP/1.1 {code} No\r\nContent-Length: {}\r\n\r\n{status}",
         status.len()
@@ -153,4 +160,17 @@ async fn a_failure_of_the_pod_is_reported_without_another_attempt() {
     }
     assert_eq!(seen.recv().await.as_deref(), Some("POST"));
     assert!(seen.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_policy_is_not_reported_as_a_missing_permission() {
+    let (api, _seen) = serve(Server::Refuses(403)).await;
+    match open(&api, &ProtocolChoice::default(), "sbx-a", 2222).await {
+        Err(AttemptError::Fatal(error)) => {
+            let text = error.to_string();
+            assert!(text.contains("no upgrade here"), "{text}");
+            assert!(!text.contains("no permission"), "{text}");
+        }
+        _ => panic!("no retry helps"),
+    }
 }

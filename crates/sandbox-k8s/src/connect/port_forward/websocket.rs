@@ -8,13 +8,11 @@ use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
-use super::errors::{Refusal, refusal};
 use super::frames::{Incoming, Receiver, Sender};
 use crate::api::client::ApiClient;
-use crate::api::request_kind::RequestKind;
+use crate::connect::refusal::Refusal;
+use crate::connect::websocket;
 
-/// The status of a response that opens a WebSocket, RFC 6455 §4.1.
-const SWITCHING_PROTOCOLS: u16 = 101;
 const DATA: u8 = 0;
 const ERROR: u8 = 1;
 
@@ -26,12 +24,8 @@ pub(super) async fn open(
 ) -> Result<(impl Receiver + use<>, impl Sender + use<>), Refusal> {
     let request = api
         .port_forward_request(name, port)
-        .map_err(Refusal::Fatal)?;
-    let measurement = RequestKind::from_request(&request).start_measurement();
-    let connection = api.client.connect(request).await;
-    let connection = connection.map_err(refusal)?;
-    measurement.finish(SWITCHING_PROTOCOLS);
-    Ok(split(connection.into_stream()))
+        .map_err(Refusal::Final)?;
+    Ok(split(websocket::open(api, request).await?))
 }
 
 /// Splits an open WebSocket.

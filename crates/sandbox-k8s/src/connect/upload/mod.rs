@@ -14,7 +14,8 @@ use sha2::{Digest, Sha256};
 use tokio::time::timeout;
 
 use super::exec::{self, End, Input, Output};
-use super::websocket::{OpenError, Socket};
+use super::refusal::OpenError;
+use super::websocket::Socket;
 use crate::api::client::ApiClient;
 use crate::manifest::options::{Architecture, ServerProgram, ServerPrograms, to_hex};
 use crate::manifest::pod::SERVER_DIRECTORY;
@@ -57,6 +58,9 @@ pub(crate) async fn upload(
     let (input, output) = match timeout(START_TIMEOUT, starting).await {
         Ok(Ok(program)) => program,
         Ok(Err(OpenError::Final(error))) => return Err(UploadFailure::from_error(error)),
+        Ok(Err(OpenError::DeniedInOutage(error))) => {
+            return Err(UploadFailure::not_started(&error.to_string()));
+        }
         Ok(Err(OpenError::Transient { message, cause })) => {
             let message = message.unwrap_or_else(|| cause.to_string());
             return Err(UploadFailure::not_started(&message));

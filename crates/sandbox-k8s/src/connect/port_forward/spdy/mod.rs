@@ -20,10 +20,10 @@ use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 
-use super::errors::{Refusal, refusal};
 use super::frames::{Receiver, Sender};
 use crate::api::client::ApiClient;
 use crate::api::request_kind::RequestKind;
+use crate::connect::refusal::Refusal;
 use incoming::FrameReceiver;
 use outgoing::{FrameSender, open_streams};
 
@@ -48,17 +48,21 @@ pub(super) async fn open(
 ) -> Result<(impl Receiver + use<>, impl Sender + use<>), Refusal> {
     let request = api
         .port_forward_request(name, port)
-        .map_err(Refusal::Fatal)?;
+        .map_err(Refusal::Final)?;
     let request = upgrade_request(request);
     let measurement = RequestKind::from_request(&request).start_measurement();
-    let response = api.client.send(request).await.map_err(refusal)?;
+    let response = api.client.send(request).await.map_err(Refusal::from)?;
     let status = response.status();
     measurement.finish(status.as_u16());
     if status != StatusCode::SWITCHING_PROTOCOLS {
-        return Err(Refusal::Status(
-            status.as_u16(),
-            read_reason(response).await.into(),
-        ));
+        let message = read_message(response).await;
+        let reason = message.clone();
+        let reason = reason.unwrap_or_else(|| format!("it answered with HTTP status {status}"));
+        return Err(Refusal::Status {
+            code: status.as_u16(),
+            message,
+            cause: reason.into(),
+        });
     }
     let is_spdy = response.headers().get(UPGRADE).is_some_and(|protocol| {
         protocol
@@ -67,15 +71,16 @@ pub(super) async fn open(
     });
     if !is_spdy {
         let code = StatusCode::UPGRADE_REQUIRED.as_u16();
-        return Err(Refusal::Status(
+        return Err(Refusal::Status {
             code,
-            "it switched to another protocol than SPDY/3.1".into(),
-        ));
+            message: None,
+            cause: "it switched to another protocol than SPDY/3.1".into(),
+        });
     }
     let upgraded = hyper::upgrade::on(response).await;
-    let upgraded = upgraded.map_err(|error| refusal(kube::Error::HyperError(error)))?;
+    let upgraded = upgraded.map_err(|error| Refusal::from(kube::Error::HyperError(error)))?;
     let opened = start(TokioIo::new(upgraded), port).await;
-    opened.map_err(|error| refusal(kube::Error::Service(Box::new(error))))
+    opened.map_err(|error| Refusal::from(kube::Error::Service(Box::new(error))))
 }
 
 /// Opens both streams on a connection.
@@ -107,21 +112,16 @@ fn upgrade_request(request: Request<Vec<u8>>) -> Request<Body> {
     request
 }
 
-/// Reads why the API server refuses, a `Status` of Kubernetes unless a proxy answers.
-async fn read_reason(response: Response<Body>) -> String {
+/// Reads why the API server refuses, from a `Status` of Kubernetes. Returns `None` if a proxy answered.
+async fn read_message(response: Response<Body>) -> Option<String> {
     #[derive(Deserialize)]
     struct Status {
         message: String,
     }
-    let status = response.status();
-    let body = Limited::new(response.into_body(), MAX_REFUSAL)
-        .collect()
-        .await;
-    let body = body.map(|body| body.to_bytes()).unwrap_or_default();
-    serde_json::from_slice(&body).map_or_else(
-        |_not_a_status| format!("it answered with HTTP status {status}"),
-        |Status { message }| message,
-    )
+    let body = Limited::new(response.into_body(), MAX_REFUSAL);
+    let body = body.collect().await.ok()?.to_bytes();
+    let status: Status = serde_json::from_slice(&body).ok()?;
+    Some(status.message)
 }
 
 #[cfg(test)]
