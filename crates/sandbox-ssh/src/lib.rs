@@ -24,6 +24,7 @@ mod claim;
 mod connection;
 mod exec;
 mod files;
+mod guest;
 mod jobs;
 mod options;
 mod pool;

@@ -8,9 +8,9 @@ use async_trait::async_trait;
 use sandbox_core::protocol::{self, JobRecord};
 use sandbox_core::{
     Access, AttachOptions, ByteStream, ClaimRequest, ConnectionStage, Connector, Deadline,
-    Direction, DownloadRequest, Error, ExecRequest, FileInfo, FilePath, FileSystem, JobId,
-    ListBudget, Output, Process, Reader, Result, Session, TreeChannel, UploadRequest, Writer,
-    metrics,
+    Direction, DownloadRequest, Error, ExecRequest, FileInfo, FilePath, FileSystem, GuestChannel,
+    JobId, ListBudget, Output, Process, Reader, Result, Session, TreeChannel, UploadRequest,
+    Writer, metrics,
 };
 use tokio::io::AsyncWriteExt;
 
@@ -19,6 +19,7 @@ use crate::claim;
 use crate::connection::{Opening, Purpose};
 use crate::exec::{self, StartRequest, Timeouts};
 use crate::files::{self, FileOps, Uploaded};
+use crate::guest::{self, GuestChannels, OPERATIONS_PER_CONNECTION};
 use crate::jobs;
 use crate::options::SshOptions;
 use crate::pool::{Bounds, Dialer, PoolStatus, SlotPool};
@@ -35,6 +36,7 @@ pub(crate) struct Instance {
     max_streams: usize,
     files: SftpPool,
     trees: TreeChannels,
+    guest: GuestChannels,
     timeouts: Timeouts,
 }
 
@@ -82,6 +84,16 @@ impl Instance {
             },
             None,
         )?;
+        let guest_connections = SlotPool::new(
+            dialer.clone(),
+            Bounds {
+                channels_per_connection: OPERATIONS_PER_CONNECTION,
+                connections: 1,
+                max_connections: guest::MAX_CONNECTIONS,
+                handshakes: 4,
+            },
+            Some(&commands),
+        )?;
         let file_timeouts = SftpTimeouts {
             checkout: options.checkout_timeout,
             channel: options.channel_timeout,
@@ -100,6 +112,7 @@ impl Instance {
             max_streams: options.max_streams,
             files,
             trees,
+            guest: GuestChannels::new(ChannelPool::new(guest_connections, None), timeouts),
             timeouts,
         })
     }
@@ -134,6 +147,7 @@ impl Instance {
         self.commands.close();
         self.streams.close();
         self.trees.pool().close();
+        self.guest.pool().close();
     }
 
     pub(crate) fn has_connections(&self) -> bool {
@@ -144,19 +158,24 @@ impl Instance {
 
     /// The status of the pools for commands, streams and files.
     pub(crate) fn status(&self) -> [PoolStatus; 3] {
-        let [commands, streams, mut files, trees] = self.pools().map(ChannelPool::status);
+        let [commands, mut streams, mut files, trees, guest] =
+            self.pools().map(ChannelPool::status);
+        streams.connections += guest.connections;
+        streams.busy += guest.busy;
+        streams.handshakes += guest.handshakes;
         files.connections += trees.connections;
         files.busy += trees.busy;
         files.handshakes += trees.handshakes;
         [commands, streams, files]
     }
 
-    fn pools(&self) -> [&ChannelPool; 4] {
+    fn pools(&self) -> [&ChannelPool; 5] {
         [
             &self.commands,
             &self.streams,
             self.files.channels(),
             self.trees.pool(),
+            self.guest.pool(),
         ]
     }
 }
@@ -312,6 +331,13 @@ impl Session for SshSession {
             return Err(trees::unsupported_error("it is not sandbox-sshd"));
         }
         self.0.trees.open(direction).await
+    }
+
+    async fn open_guest(&self) -> Result<GuestChannel> {
+        if self.0.commands.is_sandbox_sshd() == Some(false) {
+            return Err(guest::unsupported_error("it is not sandbox-sshd"));
+        }
+        self.0.guest.open().await
     }
 
     async fn jobs(&self) -> Result<Vec<JobRecord>> {

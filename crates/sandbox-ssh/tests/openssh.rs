@@ -254,3 +254,13 @@ async fn a_tree_is_no_single_stream() {
     let error = session.open_tree(Direction::Upload).await.unwrap_err();
     assert!(matches!(error, Error::Unsupported(_)), "{error}");
 }
+
+#[tokio::test]
+async fn it_has_no_guest_protocol() {
+    let Some(sshd) = support::openssh::start(&[]) else {
+        return;
+    };
+    let session = sshd.session().await;
+    let error = session.open_guest().await.unwrap_err();
+    assert!(matches!(error, Error::Unsupported(_)), "{error}");
+}

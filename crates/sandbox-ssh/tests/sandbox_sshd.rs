@@ -7,6 +7,7 @@ full_contract!(Some(InProcessSshd::new()));
 use std::sync::Arc;
 use std::time::Duration;
 
+use sandbox_core::guest::{PauseState, RefusalCode};
 use sandbox_core::tree_stream::{Attributes, Frame, VERSION};
 use sandbox_core::{
     Access, ClaimRequest, CommandCause, ConnectionStage, Deadline, Direction, Error, ExecRequest,
@@ -322,4 +323,21 @@ async fn more_trees_than_connections_are_refused_at_once() {
     while session.open_tree(Direction::Download).await.is_err() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+#[tokio::test]
+async fn a_request_that_the_server_does_not_know_is_refused_in_words() {
+    let sshd = InProcessSshd::new();
+    let session = sshd.session().await;
+    let mut channel = session.open_guest().await.unwrap();
+    let request = serde_json::json!({"sandbox": "teleport"});
+    channel.send_message(&request).await.unwrap();
+    let error = channel.reply::<PauseState>().await.unwrap_err();
+    assert!(
+        matches!(&error, Error::Refused(refusal) if refusal.code == RefusalCode::Unsupported),
+        "{error}"
+    );
+    assert_eq!(channel.next().await.unwrap(), None);
+    // Neither the connection nor the session is harmed.
+    assert_eq!(sh(&session, "echo on").await, "on\n");
 }

@@ -25,13 +25,15 @@
 //! | `jobs` | commands that outlive their client |
 //! | `sftp` | the SFTP subsystem |
 //! | `tree` | directory trees as one stream |
+//! | `guest` | shared processes, watches, pauses: what SSH has no request for |
 //! | `lifetime` | decides when the sandbox ends |
 //!
-//! `server` uses `jobs`, `sftp` and `tree`, these use `process`, and all use `channel`.
+//! `server` uses `jobs`, `sftp`, `tree` and `guest`, these use `process`, and all use `channel`.
 
 mod channel;
 mod config;
 mod error;
+mod guest;
 mod jobs;
 mod lifetime;
 mod lock;

@@ -9,6 +9,7 @@ mod unsupported;
 
 use std::time::Duration;
 
+use crate::guest::Refusal;
 use crate::{FilePath, SandboxId};
 
 pub use command::CommandCause;
@@ -134,6 +135,11 @@ pub enum Error {
     /// The backend, server or system cannot do this.
     #[error(transparent)]
     Unsupported(Box<UnsupportedError>),
+
+    /// The sandbox's server refuses an operation of the guest protocol. It comes from the sandbox, so it is
+    /// untrusted.
+    #[error(transparent)]
+    Refused(Box<Refusal>),
 
     /// An operation timed out.
     #[error("{operation} timed out after {after:?}")]

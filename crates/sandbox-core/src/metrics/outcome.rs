@@ -23,6 +23,7 @@ fn from_error(error: &Error) -> &'static str {
         Error::Invalid { .. } => "invalid",
         Error::Unsupported { .. } => "unsupported",
         Error::Timeout { .. } => "timeout",
+        Error::Refused(_) => "refused",
         Error::Backend { .. } => "backend",
     }
 }

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 
 use super::{
-    AttachOptions, ClaimRequest, DownloadRequest, ExecRequest, FileInfo, FileSystem, Output,
-    Process, Reader, Session, UploadRequest, Writer,
+    AttachOptions, ClaimRequest, DownloadRequest, ExecRequest, FileInfo, FileSystem, GuestChannel,
+    Output, Process, Reader, Session, UploadRequest, Writer,
 };
 use crate::protocol::JobRecord;
 use crate::{ByteStream, FilePath, JobId, Result};
@@ -52,5 +52,6 @@ mockall::mock! {
         async fn extend(&self, ttl: Duration) -> Result<Duration>;
         async fn start_ttl(&self, ttl: Duration) -> Result<Duration>;
         async fn claim(&self, request: ClaimRequest) -> Result<bool>;
+        async fn open_guest(&self) -> Result<GuestChannel>;
     }
 }

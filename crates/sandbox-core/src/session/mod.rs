@@ -6,6 +6,7 @@ mod control;
 mod exec;
 mod file;
 mod file_system;
+mod guest_channel;
 mod list_budget;
 #[cfg(feature = "mock")]
 mod mock;
@@ -32,6 +33,7 @@ pub use file::{
     DownloadRequest, FileInfo, FileKind, TargetPolicy, UploadRequest, partial_name, temporary_name,
 };
 pub use file_system::FileSystem;
+pub use guest_channel::{GuestChannel, GuestFrame};
 pub use list_budget::ListBudget;
 #[cfg(feature = "mock")]
 pub use mock::MockSession;
@@ -206,6 +208,22 @@ pub trait Session: FileSystem {
             "copying a tree as one stream",
             "this session",
             "copy its files one by one",
+        ))
+    }
+
+    /// Opens a channel for one operation of the [guest protocol](crate::guest). Dropping the channel
+    /// cancels the operation.
+    ///
+    /// # Errors
+    ///
+    /// [`Connection`](crate::Error::Connection), and [`Unsupported`](crate::Error::Unsupported) from
+    /// an SSH server other than sandbox-sshd, or of a version that has no such channel. The default
+    /// always returns that.
+    async fn open_guest(&self) -> Result<GuestChannel> {
+        Err(Error::unsupported(
+            "shared processes, watches and pauses",
+            "this session",
+            "use a sandbox whose server is sandbox-sshd",
         ))
     }
 }

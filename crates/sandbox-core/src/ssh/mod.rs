@@ -3,6 +3,7 @@
 mod access;
 pub mod command_line;
 pub mod environment_file;
+pub mod guest;
 mod keys;
 pub mod protocol;
 pub mod tree_stream;

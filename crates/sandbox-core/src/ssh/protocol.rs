@@ -14,6 +14,7 @@
 //! | start a `ttl` | `env` [`TTL_SECONDS`], then `subsystem` [`LIFETIME_SUBSYSTEM`] | as above |
 //! | claim a sandbox of a pool | `env` [`CLAIM_KEY`], and [`CLAIM_ATTACH_SECONDS`], [`CLAIM_MAX_SECONDS`], [`TTL_SECONDS`] where they are wanted, then `subsystem` [`CLAIM_SUBSYSTEM`] | exit-status 0; else the code and the message of a [`ClaimRefusal`] |
 //! | copy a directory tree | `subsystem` [`TREE_SUBSYSTEM`], then the frames of [`tree_stream`](crate::tree_stream) | frames |
+//! | share processes, watch files, pause the sandbox, … | `subsystem` [`GUEST_SUBSYSTEM`], then the frames of [`guest`](crate::guest) | frames |
 
 use serde::{Deserialize, Serialize};
 
@@ -122,6 +123,9 @@ pub const LIFETIME_SUBSYSTEM: &str = "sandbox-lifetime";
 /// Subsystem that sends or receives a directory tree; see [`tree_stream`](crate::tree_stream). A
 /// server of a version without it answers the request with a failure.
 pub const TREE_SUBSYSTEM: &str = "sandbox-tree";
+/// Subsystem for one operation of the guest protocol; see [`guest`](crate::guest). A server of a version without it
+/// answers the request with a failure.
+pub const GUEST_SUBSYSTEM: &str = "sandbox-guest";
 
 /// Subsystem that claims the sandbox: from then on only [`CLAIM_KEY`] logs in, and every connection but
 /// the one of the request is closed. It is served once, and only by a server with [`POOL_VARIABLE`].

@@ -197,6 +197,7 @@ impl Handler for ConnectionHandler {
             protocol::LIFETIME_SUBSYSTEM => Request::SetLifetime,
             protocol::CLAIM_SUBSYSTEM => Request::Claim(Arc::clone(&self.connection)),
             protocol::TREE_SUBSYSTEM => Request::Tree,
+            protocol::GUEST_SUBSYSTEM => Request::Guest,
             _ => return session.channel_failure(id),
         };
         let started = self.channels.start(id, request);

@@ -16,6 +16,7 @@ use crate::channel::forward;
 use crate::channel::io::{ChannelIo, send_unless_closed};
 use crate::channel::output::{ChannelClosed, Exit};
 use crate::config::RESERVED_ENV_PREFIX;
+use crate::guest;
 use crate::jobs::{self, AttachOptions};
 use crate::lifetime::{Activity, ActivityGuard};
 use crate::process::command::{self, Graces, report_start_error};
@@ -38,6 +39,8 @@ pub(crate) enum Request {
     /// Claim the sandbox for the client of this connection.
     Claim(Arc<OpenConnection>),
     Tree,
+    /// One operation of the guest protocol.
+    Guest,
 }
 
 /// The address inside the sandbox to which a channel is connected.
@@ -143,7 +146,8 @@ impl UnstartedChannel {
             | Request::Sftp
             | Request::ListJobs
             | Request::Claim(_)
-            | Request::Tree => true,
+            | Request::Tree
+            | Request::Guest => true,
         }
     }
 
@@ -177,6 +181,7 @@ impl UnstartedChannel {
             }
             Request::Sftp => sftp::serve(server.config.home.clone(), self.channel).await,
             Request::Tree => tree::serve(server.config.home.clone(), self.channel).await,
+            Request::Guest => guest::serve(self.channel, &server.guest).await,
             Request::AttachJob => match self.attach_options(server) {
                 Some(options) => jobs::attach(options, self.channel).await,
                 // The job was removed after the reply to the request.

@@ -11,6 +11,7 @@ use super::owner::Owner;
 use super::ssh_config::ssh_config;
 use crate::config::ServerConfig;
 use crate::error::ServerError;
+use crate::guest::Guest;
 use crate::jobs::Jobs;
 use crate::lifetime::Lifetime;
 use crate::process::home::find_user_shell;
@@ -25,6 +26,7 @@ pub(crate) struct ServerState {
     pub(crate) processes: Arc<ProcessTable>,
     pub(crate) spawner: Arc<Spawner>,
     pub(crate) jobs: Arc<Jobs>,
+    pub(crate) guest: Guest,
     pub(crate) pending_logins: Arc<PendingLogins>,
     /// Cancelled to close all connections.
     pub(crate) stop: CancellationToken,
@@ -64,6 +66,7 @@ impl ServerState {
             processes,
             spawner,
             jobs,
+            guest: Guest::new(config.home.clone()),
             pending_logins: PendingLogins::new(config.max_pending_logins),
             stop: CancellationToken::new(),
             owner: Owner::new(authorized_keys, config.is_claimable),

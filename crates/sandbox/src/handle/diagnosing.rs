@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use sandbox_core::protocol::JobRecord;
 use sandbox_core::{
     AttachOptions, ByteStream, ClaimRequest, Direction, DownloadRequest, Error, ExecRequest,
-    FileInfo, FilePath, FileSystem, JobId, ListBudget, Output, Process, Reader, Result,
-    SandboxBackend, SandboxId, Session, TreeChannel, UploadRequest, Writer,
+    FileInfo, FilePath, FileSystem, GuestChannel, JobId, ListBudget, Output, Process, Reader,
+    Result, SandboxBackend, SandboxId, Session, TreeChannel, UploadRequest, Writer,
 };
 
 use super::end::EndState;
@@ -180,6 +180,10 @@ impl Session for DiagnosingSession {
 
     async fn open_tree(&self, direction: Direction) -> Result<TreeChannel> {
         self.diagnose(self.session.open_tree(direction).await).await
+    }
+
+    async fn open_guest(&self) -> Result<GuestChannel> {
+        self.diagnose(self.session.open_guest().await).await
     }
 
     async fn jobs(&self) -> Result<Vec<JobRecord>> {

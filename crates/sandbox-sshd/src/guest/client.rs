@@ -1,0 +1,204 @@
+//! The client of one operation: its frames, and what may be sent to it.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use sandbox_core::guest::{
+    Frame, FrameKind, GuestRequest, Refusal, RefusalCode, WINDOW, put_frame, take_frame,
+};
+use serde::Serialize;
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::channel::input::InputReader;
+use crate::channel::output::{ChannelClosed, Output};
+
+/// The most bytes of content in one frame.
+const MAX_CONTENT: usize = 64 << 10;
+/// How many frames of a client wait to be read.
+const MAX_WAITING: usize = 4;
+
+/// Why an operation ends before it is complete.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// It is not carried out, or not any more.
+    Refused(Refusal),
+    /// The client has closed the channel.
+    Closed,
+}
+
+impl From<ChannelClosed> for Stop {
+    fn from(ChannelClosed: ChannelClosed) -> Self {
+        Self::Closed
+    }
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// The client of one operation.
+pub(crate) struct Client<'a> {
+    output: &'a Output,
+    frames: mpsc::Receiver<io::Result<Frame>>,
+    /// A permit for each byte of content that may be sent.
+    window: Arc<Semaphore>,
+}
+
+impl<'a> Client<'a> {
+    /// Returns the client, and a future that receives its frames while it is polled.
+    pub(super) fn new(
+        input: InputReader,
+        output: &'a Output,
+    ) -> (Self, impl Future<Output = Infallible>) {
+        let (sender, frames) = mpsc::channel(MAX_WAITING);
+        let window = Arc::new(Semaphore::new(WINDOW));
+        let receiving = receive(input, sender, Arc::clone(&window));
+        let client = Self {
+            output,
+            frames,
+            window,
+        };
+        (client, receiving)
+    }
+
+    /// Waits for the request.
+    pub(super) async fn request(&mut self) -> Result<GuestRequest, Stop> {
+        let frame = self.next().await?;
+        if frame.kind != FrameKind::Message {
+            return Err(malformed("the first frame is no request"));
+        }
+        serde_json::from_slice(&frame.payload).map_err(|error| {
+            // A variant of a later version, or something malformed.
+            let message = format!("this server does not understand the request: {error}");
+            Stop::Refused(Refusal::new(RefusalCode::Unsupported, message))
+        })
+    }
+
+    /// Waits for content; `None` once it is complete.
+    pub(crate) async fn content(&mut self) -> Result<Option<Bytes>, Stop> {
+        let frame = self.next().await?;
+        match frame.kind {
+            FrameKind::Content => Ok(Some(frame.payload)),
+            FrameKind::ContentEnd => Ok(None),
+            FrameKind::Message
+            | FrameKind::Refusal
+            | FrameKind::Stderr
+            | FrameKind::Terminal
+            | FrameKind::Taken => Err(malformed("content was expected")),
+        }
+    }
+
+    /// Sends a message.
+    pub(crate) async fn send(&self, message: &impl Serialize) -> Result<(), Stop> {
+        let json = serde_json::to_vec(message).map_err(|error| {
+            Refusal::new(
+                RefusalCode::Other,
+                format!("the reply cannot be encoded: {error}"),
+            )
+        })?;
+        self.put(FrameKind::Message, &json).await
+    }
+
+    /// Sends content once the client has room for it.
+    pub(crate) async fn send_content(&self, kind: FrameKind, content: &[u8]) -> Result<(), Stop> {
+        for part in content.chunks(MAX_CONTENT) {
+            let length = u32::try_from(part.len()).map_err(|_| Stop::Closed)?;
+            let room = self.window.acquire_many(length).await;
+            room.map_err(|_| Stop::Closed)?.forget();
+            self.put(kind, part).await?;
+        }
+        Ok(())
+    }
+
+    /// Says that the content, or a list, is complete.
+    pub(crate) async fn end_content(&self) -> Result<(), Stop> {
+        self.put(FrameKind::ContentEnd, &[]).await
+    }
+
+    /// Sends the refusal, after which nothing follows.
+    pub(super) async fn refuse(&self, refusal: &Refusal) -> Result<(), ChannelClosed> {
+        let json = serde_json::to_vec(refusal).unwrap_or_default();
+        match self.put(FrameKind::Refusal, &json).await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(ChannelClosed),
+        }
+    }
+
+    async fn put(&self, kind: FrameKind, payload: &[u8]) -> Result<(), Stop> {
+        let mut encoded = BytesMut::new();
+        put_frame(&mut encoded, kind, payload)
+            .map_err(|error| Refusal::new(RefusalCode::LimitReached, error.to_string()))?;
+        Ok(self.output.send_stdout(encoded.freeze()).await?)
+    }
+
+    async fn next(&mut self) -> Result<Frame, Stop> {
+        match self.frames.recv().await {
+            Some(Ok(frame)) => Ok(frame),
+            Some(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                Err(malformed(&error.to_string()))
+            }
+            Some(Err(_)) | None => Err(Stop::Closed),
+        }
+    }
+}
+
+fn malformed(why: &str) -> Stop {
+    Stop::Refused(Refusal::new(
+        RefusalCode::Invalid,
+        format!("the client violates the protocol: {why}"),
+    ))
+}
+
+/// Passes on the frames of a client, and widens the window as it takes content.
+async fn receive(
+    mut input: InputReader,
+    frames: mpsc::Sender<io::Result<Frame>>,
+    window: Arc<Semaphore>,
+) -> Infallible {
+    let failure = loop_frames(&mut input, &frames, &window).await;
+    // The operation may have ended, and then nobody needs to know.
+    if let Err(error) = failure {
+        frames.send(Err(error)).await.ok();
+    }
+    drop(frames);
+    // The end of the input ends no operation: the channel does, when it is closed.
+    std::future::pending().await
+}
+
+async fn loop_frames(
+    input: &mut InputReader,
+    frames: &mpsc::Sender<io::Result<Frame>>,
+    window: &Semaphore,
+) -> io::Result<()> {
+    let mut received = BytesMut::new();
+    loop {
+        while let Some(frame) = take_frame(&mut received)? {
+            if frame.kind == FrameKind::Taken {
+                widen(window, &frame.payload)?;
+            } else if frames.send(Ok(frame)).await.is_err() {
+                return Ok(());
+            }
+        }
+        match input.next().await? {
+            Some(data) => received.extend_from_slice(&data),
+            None => return Ok(()),
+        }
+    }
+}
+
+fn widen(window: &Semaphore, payload: &[u8]) -> io::Result<()> {
+    let invalid = |why: &'static str| io::Error::new(io::ErrorKind::InvalidData, why);
+    let bytes: [u8; 4] = payload
+        .try_into()
+        .map_err(|_| invalid("a number of bytes has four bytes"))?;
+    let taken = usize::try_from(u32::from_be_bytes(bytes)).unwrap_or(usize::MAX);
+    if taken > WINDOW.saturating_sub(window.available_permits()) {
+        return Err(invalid("more was taken than was sent"));
+    }
+    window.add_permits(taken);
+    Ok(())
+}
