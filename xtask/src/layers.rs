@@ -84,6 +84,11 @@ const RULES: &[Rule] = &[
         forbidden: &["sandbox-sshd", "sandbox-local"],
     },
     Rule {
+        package: "sandbox-gateway",
+        flags: &[],
+        forbidden: &["sandbox-sshd", "sandbox-local"],
+    },
+    Rule {
         package: "sandbox",
         flags: &["--no-default-features"],
         forbidden: &["sandbox-sshd", "sandbox-local"],

@@ -1,0 +1,38 @@
+//! What requests and connections may take.
+
+use std::time::Duration;
+
+/// What requests and connections may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// The greatest number of connections at once. More wait to be accepted.
+    pub connections: usize,
+    /// The longest head of a request in bytes, over HTTP/1.1 and HTTP/2.
+    pub header_bytes: usize,
+    /// The longest body of a request to the REST API in bytes. Uploads of files have no limit here: what fits is decided
+    /// by the sandbox.
+    pub body_bytes: usize,
+    /// How long a client may take to send the head of a request, or to do the handshake of TLS.
+    pub header_timeout: Duration,
+    /// How long a client may take to send the body of a request to the REST API.
+    pub body_timeout: Duration,
+    /// The greatest number of requests at once on one connection of HTTP/2.
+    pub streams_per_connection: u32,
+    /// How long requests may last after the gateway was asked to stop.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            header_bytes: 64 * 1024,
+            body_bytes: 1024 * 1024,
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            streams_per_connection: 1_000,
+            drain: Duration::from_secs(30),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The [Connect protocol](https://connectrpc.com/docs/protocol) with JSON: frames, errors, conversions.

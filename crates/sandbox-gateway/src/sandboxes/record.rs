@@ -1,0 +1,141 @@
+//! What a gateway has recorded about a sandbox that it created.
+
+use std::collections::BTreeMap;
+
+use sandbox::SandboxInfo;
+use serde::{Deserialize, Serialize};
+
+/// What a gateway has recorded about a sandbox that it created. It is kept in the sandbox's annotations, so that every
+/// replica can read it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Record {
+    /// The name of the template.
+    pub(crate) template: String,
+    /// The name of the key that created it, and that alone may use it.
+    pub(crate) owner: String,
+    /// What the caller wants to find it by.
+    pub(crate) metadata: BTreeMap<String, String>,
+    /// What happens at its end.
+    pub(crate) lifecycle: Lifecycle,
+    /// Who may reach its ports.
+    pub(crate) network: Network,
+}
+
+/// What happens at the end of a sandbox's timeout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Lifecycle {
+    /// What the timeout does.
+    pub(crate) on_timeout: OnTimeout,
+    /// Whether traffic resumes a paused sandbox.
+    pub(crate) auto_resume: bool,
+}
+
+/// What the end of the timeout does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum OnTimeout {
+    /// It ends the sandbox.
+    #[default]
+    Kill,
+    /// It pauses the sandbox.
+    Pause,
+}
+
+/// Who may reach a sandbox's ports, and how requests to them look.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Network {
+    /// Whether its ports can be reached without a token. `None` is as the caller left it out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) allow_public_traffic: Option<bool>,
+    /// What the Host header of requests to its ports is replaced by; `${PORT}` stands for the port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) mask_request_host: Option<String>,
+}
+
+/// The keys of the record in the annotations.
+const TEMPLATE: &str = "gateway/template";
+const OWNER: &str = "gateway/owner";
+const METADATA: &str = "gateway/metadata";
+const LIFECYCLE: &str = "gateway/lifecycle";
+const NETWORK: &str = "gateway/network";
+
+impl Record {
+    /// Reads the record of a sandbox. `None` if it has none that can be understood.
+    pub(crate) fn of(info: &SandboxInfo) -> Option<Self> {
+        Self::parse(annotations(info))
+    }
+
+    fn parse(annotations: &BTreeMap<String, String>) -> Option<Self> {
+        let text = |key: &str| annotations.get(key).cloned();
+        fn json<T: Default + for<'de> Deserialize<'de>>(text: Option<&String>) -> Option<T> {
+            match text {
+                Some(text) => serde_json::from_str(text).ok(),
+                None => Some(T::default()),
+            }
+        }
+        Some(Self {
+            template: text(TEMPLATE)?,
+            owner: text(OWNER)?,
+            metadata: json(annotations.get(METADATA))?,
+            lifecycle: json(annotations.get(LIFECYCLE))?,
+            network: json(annotations.get(NETWORK))?,
+        })
+    }
+
+    /// Writes the record as annotations.
+    pub(crate) fn to_annotations(&self) -> serde_json::Result<BTreeMap<String, String>> {
+        Ok(BTreeMap::from([
+            (TEMPLATE.to_owned(), self.template.clone()),
+            (OWNER.to_owned(), self.owner.clone()),
+            (METADATA.to_owned(), serde_json::to_string(&self.metadata)?),
+            (
+                LIFECYCLE.to_owned(),
+                serde_json::to_string(&self.lifecycle)?,
+            ),
+            (NETWORK.to_owned(), serde_json::to_string(&self.network)?),
+        ]))
+    }
+}
+
+/// Where the record is kept.
+fn annotations(info: &SandboxInfo) -> &BTreeMap<String, String> {
+    &info.labels
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_survives_being_written() {
+        let record = Record {
+            template: "base".to_owned(),
+            owner: "ci".to_owned(),
+            metadata: BTreeMap::from([("a b".to_owned(), "c&d".to_owned())]),
+            lifecycle: Lifecycle {
+                on_timeout: OnTimeout::Pause,
+                auto_resume: true,
+            },
+            network: Network {
+                allow_public_traffic: Some(false),
+                mask_request_host: None,
+            },
+        };
+        let written = record.to_annotations().unwrap();
+        assert_eq!(Record::parse(&written), Some(record));
+    }
+
+    #[test]
+    fn a_record_that_others_have_changed_is_none() {
+        assert_eq!(Record::parse(&BTreeMap::new()), None);
+        let mut annotations = BTreeMap::from([
+            (TEMPLATE.to_owned(), "base".to_owned()),
+            (OWNER.to_owned(), "ci".to_owned()),
+        ]);
+        assert!(Record::parse(&annotations).is_some());
+        annotations.insert(METADATA.to_owned(), "[1]".to_owned());
+        assert_eq!(Record::parse(&annotations), None);
+    }
+}

@@ -1,0 +1,65 @@
+//! The server: accepts connections and leads each request to the part that answers it.
+
+mod connections;
+mod dispatch;
+mod signing_key;
+mod stream;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use sandbox::Client;
+use tokio::net::TcpListener;
+
+use crate::app::App;
+use crate::config::GatewayConfig;
+use crate::error::GatewayError;
+use crate::sandboxes::Sandboxes;
+use crate::sandboxes::tokens::Tokens;
+
+/// A gateway that listens.
+#[derive(Debug)]
+pub struct Gateway {
+    listener: TcpListener,
+    address: SocketAddr,
+    app: Arc<App>,
+}
+
+impl Gateway {
+    /// Reads the files that the settings name, and listens. Connections wait until [`serve`](Self::serve) is called.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError`] for what is wrong with settings, files or the address.
+    pub async fn bind(config: GatewayConfig, client: Client) -> Result<Self, GatewayError> {
+        let signing_key = signing_key::load(&config)?;
+        let cannot_listen = |source| GatewayError::Listen {
+            address: config.listen,
+            source,
+        };
+        let listener = sandbox_net::bind(config.listen)
+            .await
+            .map_err(cannot_listen)?;
+        let address = listener.local_addr().map_err(cannot_listen)?;
+        let sandboxes = Sandboxes::new(client, config.name.clone(), Tokens::new(&signing_key));
+        let app = Arc::new(App { config, sandboxes });
+        Ok(Self {
+            listener,
+            address,
+            app,
+        })
+    }
+
+    /// Returns the address that it listens on, with the port that the system chose for port 0.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `stop` is done. Then it accepts nothing more, waits for requests for as long as
+    /// [`Limits::drain`](crate::Limits::drain) says, and cuts off those that last longer. Dropping the future cuts off
+    /// everything at once.
+    pub async fn serve(self, stop: impl Future<Output = ()> + Send) {
+        connections::serve(self.listener, self.app, stop).await;
+    }
+}
