@@ -53,6 +53,7 @@
 //! | commands | [`Sandbox::command`], [`Sandbox::shell`], [`Process`], [`Output`] |
 //! | background jobs | [`Command::spawn_detached`], [`Sandbox::jobs`], [`Job`] |
 //! | files | [`Sandbox::files`], [`Sandbox::upload`], [`Sandbox::download_dir`] |
+//! | in place writes, attributes, exact events of directories | [`Sandbox::guest_files`] |
 //! | ports | [`Sandbox::forward`] |
 //! | methods by id, as in the original Python SDK | [`Client::create_sandbox`] and its neighbours |
 //! | `ssh` and other SSH clients | [`Client::access`], [`Client::open_ssh_stream`] |
@@ -131,7 +132,14 @@ pub use sandbox_core::{
 
 // Files.
 pub use handle::files::Files;
+pub use handle::guest_files::GuestFiles;
+pub use handle::guest_files::content::{AttributeChange, GuestReader, GuestWriter};
+pub use handle::guest_files::watching::FileEvents;
 pub use handle::watch::{Watch, WatchEvent, WatchEventKind};
+pub use sandbox_core::guest::{
+    EntryKind, FileEntry, FileEvent, FileEventKind, LinkTarget, Refusal, RefusalCode, Usage,
+    WatchOptions, Written,
+};
 pub use sandbox_core::{
     Direction, DownloadRequest, FileInfo, FileKind, FilePath, ListBudget, Reader, TargetPolicy,
     UploadRequest, Writer, partial_name,

@@ -31,6 +31,8 @@ pub struct GuestChannel {
     outgoing: BytesMut,
     /// Content that was taken, and of which the server was not told.
     taken: usize,
+    /// Why the rest of what was to be sent was not. What has arrived by then is still read.
+    unsent: Option<Error>,
     is_ended: bool,
 }
 
@@ -54,6 +56,7 @@ impl GuestChannel {
             received: BytesMut::new(),
             outgoing: BytesMut::new(),
             taken: 0,
+            unsent: None,
             is_ended: false,
         }
     }
@@ -126,11 +129,18 @@ impl GuestChannel {
             if self.is_ended {
                 return Ok(None);
             }
-            self.flush_outgoing().await?;
+            // A server that has refused an operation reads nothing more, and its refusal is still to be read.
+            if let Err(error) = self.flush_outgoing().await {
+                self.outgoing.clear();
+                self.unsent = Some(error);
+            }
             self.received.reserve(READ_SIZE);
             let read = self.stream.read_buf(&mut self.received).await;
             if read.map_err(lost)? == 0 {
                 self.is_ended = true;
+                if let Some(error) = self.unsent.take() {
+                    return Err(error);
+                }
                 if !self.received.is_empty() {
                     return Err(lost(io::ErrorKind::UnexpectedEof.into()));
                 }

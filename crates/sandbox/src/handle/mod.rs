@@ -8,6 +8,7 @@ mod end;
 mod ended_on_drop;
 pub(crate) mod files;
 pub(crate) mod forward;
+pub(crate) mod guest_files;
 pub(crate) mod job;
 pub(crate) mod job_log;
 pub(crate) mod watch;

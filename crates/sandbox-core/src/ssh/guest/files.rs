@@ -16,7 +16,7 @@ use crate::FilePath;
 /// | [`Remove`](Self::Remove), [`RemoveWatcher`](Self::RemoveWatcher) | none | [`Done`](super::Done) |
 /// | [`Read`](Self::Read) | none | a [`FileEntry`], the content, [`ContentEnd`](super::FrameKind::ContentEnd) |
 /// | [`Write`](Self::Write) | the content, then [`ContentEnd`](super::FrameKind::ContentEnd) | [`Written`] |
-/// | [`Watch`](Self::Watch) | none; closing the channel ends it | [`Done`](super::Done) once it watches, then a [`FileEvent`] each |
+/// | [`Watch`](Self::Watch) | none; closing the channel ends it | [`Done`](super::Done) once it watches, then a [`FileEvent`] each; [`ContentEnd`](super::FrameKind::ContentEnd) after the directory itself was removed or moved |
 /// | [`CreateWatcher`](Self::CreateWatcher) | none | its id, a JSON string |
 /// | [`TakeEvents`](Self::TakeEvents) | none | a [`FileEvent`] each, then [`ContentEnd`](super::FrameKind::ContentEnd) |
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,7 +103,8 @@ pub enum FileRequest {
 pub struct WatchOptions {
     /// The directory.
     pub path: FilePath,
-    /// Whether to watch those below it, too, also new ones.
+    /// Whether to watch those below it, too, also new ones. What is in a new one already when the server begins to
+    /// watch it is reported as created.
     #[serde(default)]
     pub recursive: bool,
     /// Whether events have the [`entry`](FileEvent::entry).
@@ -208,7 +209,7 @@ impl Written {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct FileEvent {
-    /// The path relative to the watched directory.
+    /// The path relative to the watched directory; empty for that directory itself.
     pub name: FilePath,
     /// What happened.
     pub kind: FileEventKind,

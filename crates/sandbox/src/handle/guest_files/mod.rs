@@ -1,0 +1,223 @@
+//! File operations that SFTP has no request for.
+
+pub(crate) mod content;
+mod replies;
+pub(crate) mod watching;
+
+use std::collections::BTreeMap;
+
+use sandbox_core::guest::{
+    Done, FileEntry, FileRequest, GuestRequest, SandboxRequest, Usage, Written,
+};
+use sandbox_core::{FilePath, GuestChannel, ListBudget, Result};
+use serde::de::DeserializeOwned;
+
+use self::content::{AttributeChange, GuestReader, GuestWriter};
+use self::replies::{check_listed, entry_size, next_listed, next_message};
+use super::Sandbox;
+
+impl Sandbox {
+    /// Returns the file operations of sandbox-sshd, which other servers do not have.
+    pub fn guest_files(&self) -> GuestFiles<'_> {
+        GuestFiles { sandbox: self }
+    }
+
+    /// Returns what the sandbox uses of its processors, memory and disk, as its control group says, or
+    /// else the sum of its processes. It takes up to a tenth of a second, because the use of processors
+    /// is measured.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`GuestFiles`].
+    pub async fn usage(&self) -> Result<Usage> {
+        let request = GuestRequest::Sandbox(SandboxRequest::Usage);
+        self.session().open_guest().await?.call(&request).await
+    }
+
+    /// Returns the variables that a command gets, with those that were set for the sandbox, and without
+    /// those that this handle alone sends with its commands. They come from the sandbox, so they are untrusted.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`GuestFiles`].
+    pub async fn environment(&self) -> Result<BTreeMap<FilePath, FilePath>> {
+        let request = GuestRequest::Sandbox(SandboxRequest::Environment);
+        self.session().open_guest().await?.call(&request).await
+    }
+}
+
+/// File operations of sandbox-sshd: with the names of owners, with extended attributes, in place, with whole
+/// trees in one request, and with the events of inotify(7). Created by [`Sandbox::guest_files`].
+///
+/// [`Files`](crate::Files) has the operations that every SSH server has, and writes atomically. Here a file is
+/// written *in place*: readers see it grow, and what holds it open keeps the same file. Paths are absolute, or
+/// relative to the home directory; `~` and `~/…` are the home directory, too.
+///
+/// Dropping a future cancels the operation; what it has changed by then stays changed.
+///
+/// # Errors
+///
+/// [`Error::Refused`](crate::Error::Refused), with a [code](crate::RefusalCode) and a message of the sandbox's server, both
+/// untrusted; [`Error::Unsupported`](crate::Error::Unsupported) with another server, or one of a version without these operations;
+/// [`Error::Connection`](crate::Error::Connection), also if what arrives violates the protocol.
+///
+/// ```no_run
+/// # async fn example(sbx: sandbox::Sandbox) -> sandbox::Result<()> {
+/// let files = sbx.guest_files();
+/// files.write("data/log.txt", "hello").await?;
+/// for entry in files.list("data", 1).await? {
+///     println!("{} {} {} bytes", entry.owner, entry.path, entry.size);
+/// }
+/// files.remove("data").await
+/// # }
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct GuestFiles<'a> {
+    sandbox: &'a Sandbox,
+}
+
+impl GuestFiles<'_> {
+    /// Describes a file. A symbolic link is described itself; where it leads is in
+    /// [`target`](FileEntry::target).
+    ///
+    /// # Errors
+    ///
+    /// See [`GuestFiles`].
+    pub async fn stat(&self, path: impl Into<FilePath>) -> Result<FileEntry> {
+        self.call(FileRequest::Stat { path: path.into() }).await
+    }
+
+    /// Lists a directory, and those below it down to `depth` levels; 1 is its own entries. Each entry comes
+    /// before what is in it, in the order of the bytes of their names. Links to directories are not entered,
+    /// except `path` itself. What vanishes meanwhile is left out.
+    ///
+    /// # Errors
+    ///
+    /// See [`GuestFiles`], and [`Error::Transfer`](crate::Error::Transfer) for more entries than the default [`ListBudget`] allows,
+    /// or dangerous names.
+    pub async fn list(&self, path: impl Into<FilePath>, depth: u32) -> Result<Vec<FileEntry>> {
+        let path = path.into();
+        let mut channel = self
+            .open(FileRequest::List {
+                path: path.clone(),
+                depth,
+            })
+            .await?;
+        let budget = ListBudget::default();
+        let mut entries = Vec::new();
+        while let Some(entry) = next_listed::<FileEntry>(&mut channel).await? {
+            if !budget.take(1, entry_size(&entry)) {
+                return Err(ListBudget::exceeded_error(path));
+            }
+            check_listed(&entry)?;
+            entries.push(entry);
+        }
+        Ok(entries)
+    }
+
+    /// Creates a directory with mode 0o755, and its parents.
+    ///
+    /// # Errors
+    ///
+    /// See [`GuestFiles`]; the code is [`AlreadyExists`](crate::RefusalCode::AlreadyExists) for a directory
+    /// that exists, and [`NotADirectory`](crate::RefusalCode::NotADirectory) for another file.
+    pub async fn create_dir(&self, path: impl Into<FilePath>) -> Result<FileEntry> {
+        self.call(FileRequest::MakeDir { path: path.into() }).await
+    }
+
+    /// Renames a file or directory, replacing what rename(2) replaces, and creates the parents of the new
+    /// path. Returns what is at the new path.
+    ///
+    /// # Errors
+    ///
+    /// See [`GuestFiles`].
+    pub async fn rename(
+        &self,
+        from: impl Into<FilePath>,
+        to: impl Into<FilePath>,
+    ) -> Result<FileEntry> {
+        self.call(FileRequest::Move {
+            from: from.into(),
+            to: to.into(),
+        })
+        .await
+    }
+
+    /// Removes a file, or a directory with everything in it, however long that takes. Links are removed, not
+    /// followed. A path that does not exist is no error.
+    ///
+    /// # Errors
+    ///
+    /// See [`GuestFiles`]. What was removed by then stays removed.
+    pub async fn remove(&self, path: impl Into<FilePath>) -> Result<()> {
+        let mut channel = self.open(FileRequest::Remove { path: path.into() }).await?;
+        let Done { .. } = next_message(&mut channel).await?;
+        Ok(())
+    }
+
+    /// Reads a file from byte `offset` to its end, or at most `length` bytes, whatever its size says. A file
+    /// in `/proc` has size 0, for example, and a log grows.
+    ///
+    /// # Errors
+    ///
+    /// See [`GuestFiles`]. A directory, a FIFO and a socket are refused.
+    pub async fn read(
+        &self,
+        path: impl Into<FilePath>,
+        offset: u64,
+        length: Option<u64>,
+    ) -> Result<GuestReader> {
+        let request = FileRequest::Read {
+            path: path.into(),
+            offset,
+            length,
+        };
+        GuestReader::from_channel(self.open(request).await?, length).await
+    }
+
+    /// Writes a file in place, as [`writer`](Self::writer) does.
+    ///
+    /// # Errors
+    ///
+    /// See [`GuestFiles`]. What has arrived by then stays.
+    pub async fn write(
+        &self,
+        path: impl Into<FilePath>,
+        content: impl AsRef<[u8]>,
+    ) -> Result<Written> {
+        let mut writer = self.writer(path, AttributeChange::default()).await?;
+        writer.write(content.as_ref()).await?;
+        writer.finish().await
+    }
+
+    /// Opens a file for writing in place. An existing one is emptied and keeps its owner, group and mode; a
+    /// new one gets mode 0o644 less the server's umask, and its parents are created. The server opens the file
+    /// when it gets to it: a refusal is returned by a later call.
+    ///
+    /// # Errors
+    ///
+    /// See [`GuestFiles`].
+    pub async fn writer(
+        &self,
+        path: impl Into<FilePath>,
+        attributes: AttributeChange,
+    ) -> Result<GuestWriter> {
+        let request = FileRequest::Write {
+            path: path.into(),
+            attributes: attributes.set,
+            replace_attributes: attributes.replaced_prefix,
+        };
+        Ok(GuestWriter::new(self.open(request).await?))
+    }
+
+    /// Opens a channel with this request.
+    async fn open(&self, request: FileRequest) -> Result<GuestChannel> {
+        let mut channel = self.sandbox.session().open_guest().await?;
+        channel.request(&GuestRequest::File(request)).await?;
+        Ok(channel)
+    }
+
+    async fn call<T: DeserializeOwned>(&self, request: FileRequest) -> Result<T> {
+        self.open(request).await?.reply().await
+    }
+}
