@@ -93,6 +93,7 @@ impl SandboxBackend for InProcess {
             home: Some(home.path().display().to_string()),
             image: None,
             labels: spec.labels,
+            annotations: spec.annotations,
             created_at: SystemTime::now(),
             expires_at: SystemTime::now().checked_add(spec.lifetime.max_lifetime),
             isolation: Isolation {

@@ -70,6 +70,7 @@ mod tests {
             home: None,
             image: None,
             labels: Default::default(),
+            annotations: Default::default(),
             created_at: SystemTime::now(),
             expires_at: None,
             isolation: Isolation {

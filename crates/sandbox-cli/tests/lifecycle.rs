@@ -258,7 +258,7 @@ fn resume_supports_only_single_files() {
 }
 
 #[test]
-fn extend_postpones_the_end() {
+fn extend_postpones_the_end_or_sets_it() {
     let cli = Cli::new();
     cli.expect_ok(["create", "--name", "short", "--ttl", "10m"]);
     let ends = || {
@@ -277,6 +277,10 @@ fn extend_postpones_the_end() {
         "{}",
         stderr(&too_far)
     );
+    let before = ends();
+    let output = cli.run(["extend", "short", "5m", "--exactly"]);
+    assert_eq!(stdout(&output), format!("{}\n", ends()));
+    assert!(code(&output) == 0 && ends() < before, "{before}");
     for args in [["extend", "sbx-none", "1h"], ["extend", "short", "soon"]] {
         assert_eq!(code(&cli.run(args)), 125, "{args:?}");
     }

@@ -1,17 +1,19 @@
 //! Creation, lookup, lifetime and deletion of sandboxes.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use sandbox::{Error, ListFilter, SandboxId, SandboxState};
+use sandbox::{Error, ListFilter, MAX_ANNOTATIONS, SandboxId, SandboxState, Uid};
 
 use crate::case::{Outcome, TestedBackend};
 use crate::cases;
 
 cases![
     a_sandbox_is_found_by_id_and_label,
+    annotations_are_kept_and_changed,
     unknown_and_deleted_ids_are_not_found,
     an_id_is_unique_and_can_be_reused,
     the_ttl_ends_a_sandbox_unless_it_is_extended,
+    the_end_can_be_set_exactly,
     an_attached_sandbox_ends_without_a_client,
     a_failed_initial_command_leaves_nothing,
     sandboxes_can_be_used_by_id_alone,
@@ -144,6 +146,83 @@ async fn the_ttl_ends_a_sandbox_unless_it_is_extended(backend: TestedBackend) ->
     extended.command("true").output().await?.check()?;
     extended.delete().await?;
     Ok(())
+}
+
+async fn the_end_can_be_set_exactly(backend: TestedBackend) -> Outcome {
+    const LATER: Duration = Duration::from_secs(3600);
+    // One with a ttl, and one that has none yet.
+    let brief = backend.sandbox().ttl(LATER).create().await?;
+    let ended = backend.sandbox().create().await?;
+    let kept = backend
+        .sandbox()
+        .ttl(Duration::from_secs(30))
+        .create()
+        .await?;
+    let before = SystemTime::now();
+    let info = brief.set_ttl(Duration::from_secs(5)).await?;
+    let end = info.expires_at.ok_or("no end")?;
+    // The clocks of the client and of the cluster may differ a little.
+    let tolerance = Duration::from_secs(30);
+    assert!(end < before + Duration::from_secs(5) + tolerance, "{end:?}");
+    ended.set_ttl(Duration::ZERO).await?;
+    wait_until_deleted(&backend, ended.id()).await?;
+    wait_until_deleted(&backend, brief.id()).await?;
+    // An image's own server has ends that can only come sooner.
+    if backend.capabilities().server_enforces_ttl {
+        let info = kept.set_ttl(LATER).await?;
+        assert!(info.expires_at > Some(SystemTime::now() + LATER / 2));
+        // It may also be moved back and forth.
+        kept.set_ttl(Duration::from_secs(60)).await?;
+        kept.extend(LATER).await?;
+        // It outlives its first end.
+        let rest = before + Duration::from_secs(31);
+        tokio::time::sleep(rest.duration_since(SystemTime::now()).unwrap_or_default()).await;
+        kept.command("true").output().await?.check()?;
+    }
+    kept.delete().await?;
+    Ok(())
+}
+
+async fn annotations_are_kept_and_changed(backend: TestedBackend) -> Outcome {
+    const METADATA: &str = "{\"name\": \"Zo\u{eb}\",\n \"task\": \"a=b, c\"}";
+    // A chosen id without a dash.
+    let id: SandboxId = format!("g{}", &Uid::generate()?.as_str()[1..]).parse()?;
+    let sbx = backend
+        .sandbox()
+        .id(id.as_str())
+        .annotation("gateway/metadata", METADATA)
+        .annotation("step", "1")
+        .create()
+        .await?;
+    let outcome = async {
+        assert_eq!(sbx.info().annotations["gateway/metadata"], METADATA);
+        let other = backend.new_client();
+        let found = other.get_sandbox_info(&id).await?;
+        assert_eq!(found.annotations, sbx.info().annotations);
+        let selected = ListFilter::from_labels([("step".into(), "1".into())]);
+        assert!(other.list(selected).await?.is_empty());
+
+        let info = sbx.annotate([("step", "2"), ("gateway/owner", "")]).await?;
+        assert_eq!(info.annotations.len(), 3);
+        assert_eq!(info.annotations["step"], "2");
+        let listed = backend.new_client().list(ListFilter::default()).await?;
+        let listed = listed.iter().find(|listed| listed.id == id);
+        assert_eq!(
+            listed.map(|info| &info.annotations),
+            Some(&info.annotations)
+        );
+
+        let large = "x".repeat(MAX_ANNOTATIONS - 10);
+        let refused = sbx.annotate([("large", large.as_str())]).await;
+        assert!(matches!(refused, Err(Error::Invalid { .. })), "{refused:?}");
+        let refused = sbx.annotate([("not a key", "")]).await;
+        assert!(matches!(refused, Err(Error::Invalid { .. })), "{refused:?}");
+        assert_eq!(sbx.refresh().await?.annotations, info.annotations);
+        Outcome::Ok(())
+    }
+    .await;
+    sbx.delete().await?;
+    outcome
 }
 
 async fn an_attached_sandbox_ends_without_a_client(backend: TestedBackend) -> Outcome {

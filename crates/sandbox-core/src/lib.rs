@@ -33,10 +33,10 @@ mod timestamp;
 pub use backend::{
     AppliedLimit, Assignment, BackendOptions, Capabilities, Check, Claimed, DeleteOptions,
     Diagnosis, EndCause, EventStream, Freshness, Isolation, Lifetime, LimitScope, LimitSupport,
-    ListFilter, LogOptions, LogStream, PoolClaim, PoolKey, PoolLead, PoolLeader, PoolMember,
-    PoolMemberState, RESERVED_LABEL_DOMAIN, Resources, SandboxBackend, SandboxEnd, SandboxEvent,
-    SandboxEventKind, SandboxInfo, SandboxSpec, SandboxState, SharedPools, SweepFailure,
-    SweepOptions, SweepReport, SweptSandbox, Verdict,
+    ListFilter, LogOptions, LogStream, MAX_ANNOTATIONS, PoolClaim, PoolKey, PoolLead, PoolLeader,
+    PoolMember, PoolMemberState, RESERVED_LABEL_DOMAIN, Resources, SandboxBackend, SandboxEnd,
+    SandboxEvent, SandboxEventKind, SandboxInfo, SandboxSpec, SandboxState, SharedPools,
+    SweepFailure, SweepOptions, SweepReport, SweptSandbox, Verdict, check_annotations,
 };
 pub use connect::{ByteStream, Connector, HostKeyProbe};
 pub use deadline::Deadline;

@@ -47,6 +47,9 @@ pub const READY_WITHIN: &str = "sandbox.dev/ready-within";
 /// Annotation on a Pod: the id of the Lease that owns its Secret, for clients that see only Pods. It is only a
 /// hint that such a Lease exists.
 pub const LEASE: &str = "sandbox.dev/lease";
+/// Annotations on a Pod: those that the user gave have keys under this domain, `KEY.annotations.sandbox.dev/NAME` for
+/// `KEY/NAME`, so that none of another program is mistaken for one.
+pub const ANNOTATIONS: &str = "annotations.sandbox.dev";
 /// Annotation on a Pod: the login name.
 pub const USER: &str = "sandbox.dev/user";
 /// Annotation on a Pod: the host key of an image's SSH server, once it has been fetched.

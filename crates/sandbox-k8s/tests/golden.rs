@@ -130,6 +130,8 @@ fn every_option_appears_in_the_manifest() {
     spec.resources.memory = Some("512Mi".parse().unwrap());
     spec.resources.disk = Some("2Gi".parse().unwrap());
     spec.labels.insert("team".into(), "ml".into());
+    spec.annotations
+        .insert("gateway/metadata".into(), "{\"a\": 1}".into());
     spec.lifetime.ttl = Some(Duration::from_secs(1800));
     spec.lifetime.idle_timeout = Some(Duration::from_millis(90_500));
     spec.lifetime.attach_timeout = None;

@@ -44,6 +44,7 @@ impl SingleSandboxBackend {
             home: None,
             image: None,
             labels: Default::default(),
+            annotations: Default::default(),
             created_at: SystemTime::UNIX_EPOCH,
             expires_at: None,
             isolation: Isolation {

@@ -101,9 +101,9 @@ pub use sandbox_config::Settings;
 pub use sandbox_core::{
     AppliedLimit, Assignment, BackendOptions, ByteSize, Capabilities, Check, Cpu, DeleteOptions,
     Diagnosis, EndCause, EventStream, Freshness, Isolation, Lifetime, LimitScope, LimitSupport,
-    ListFilter, LogOptions, LogStream, Resources, SandboxEnd, SandboxEvent, SandboxEventKind,
-    SandboxId, SandboxInfo, SandboxSpec, SandboxState, SweepFailure, SweepOptions, SweepReport,
-    SweptSandbox, Uid, Verdict, rfc3339,
+    ListFilter, LogOptions, LogStream, MAX_ANNOTATIONS, Resources, SandboxEnd, SandboxEvent,
+    SandboxEventKind, SandboxId, SandboxInfo, SandboxSpec, SandboxState, SweepFailure,
+    SweepOptions, SweepReport, SweptSandbox, Uid, Verdict, rfc3339,
 };
 
 // Pools of waiting sandboxes.

@@ -1,4 +1,4 @@
-//! `sandbox extend`: extends the ttl of a sandbox.
+//! `sandbox extend`: changes when a sandbox ends.
 
 use std::ffi::OsString;
 use std::time::{Duration, SystemTime};
@@ -19,8 +19,8 @@ const TOLERANCE: Duration = Duration::from_secs(60);
 
 /// Extend the lifetime of a sandbox, and print the new end
 ///
-/// Postpones the end that was set with --ttl or SANDBOX_TTL; a later end is kept. The end is never
-/// later than SANDBOX_MAX_LIFETIME (24 hours) permits; a note on stderr reports if this limits it.
+/// Postpones the end that was set with --ttl or SANDBOX_TTL; a later end is kept, unless --exactly is given. The end is
+/// never later than SANDBOX_MAX_LIFETIME (24 hours) permits; a note on stderr reports if this limits it.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Id of the sandbox, or the unique beginning of a generated id
@@ -29,11 +29,18 @@ pub(crate) struct Args {
     /// Time from now, such as 30m or 2h
     #[arg(value_name = "TIME", value_parser = parse_positive_duration)]
     time: Duration,
+    /// End the sandbox exactly then, also if it would have ended later, or not by itself
+    #[arg(long)]
+    exactly: bool,
 }
 
 pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
     let sandbox = id::connect(client, &args.id).await?;
-    let info = sandbox.extend(args.time).await?;
+    let info = if args.exactly {
+        sandbox.set_ttl(args.time).await?
+    } else {
+        sandbox.extend(args.time).await?
+    };
     let Some(end) = info.expires_at else {
         bail!(
             "sandbox {} does not expire, so it cannot be extended",

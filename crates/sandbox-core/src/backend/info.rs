@@ -31,6 +31,9 @@ pub struct SandboxInfo {
     pub image: Option<String>,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
+    /// Its annotations.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
     /// When it was created.
     #[serde(with = "timestamp")]
     pub created_at: SystemTime,
@@ -104,8 +107,8 @@ pub struct Capabilities {
     pub images: bool,
     /// Whether sandboxes can reach other hosts.
     pub network: bool,
-    /// Whether the sandbox's own server enforces the `ttl`, so that an extension has to be sent to
-    /// it. Otherwise the backend enforces it.
+    /// Whether the sandbox's own server enforces the `ttl`, so that a change of it has to be sent to
+    /// it. Otherwise only the backend enforces it.
     pub server_enforces_ttl: bool,
     /// Whether sandboxes run sandbox-sshd, which provides jobs, stores the environment for other
     /// processes, and ends idle sandboxes. An image's own server does none of this.

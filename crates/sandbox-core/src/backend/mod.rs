@@ -4,6 +4,7 @@ mod assignment;
 mod end;
 mod event;
 mod info;
+mod metadata;
 mod options;
 mod pool_member;
 mod preflight;
@@ -29,13 +30,14 @@ pub use event::{Diagnosis, EventStream, SandboxEvent, SandboxEventKind};
 pub use info::{
     AppliedLimit, Capabilities, Isolation, LimitScope, LimitSupport, SandboxInfo, SandboxState,
 };
+pub use metadata::{MAX_ANNOTATIONS, RESERVED_LABEL_DOMAIN, check_annotations};
 pub use options::BackendOptions;
 pub use pool_member::{PoolKey, PoolMember, PoolMemberState};
 pub use preflight::{Check, Verdict};
 pub use shared_pools::{Claimed, PoolClaim, PoolLead, PoolLeader, SharedPools};
 #[cfg(feature = "mock")]
 pub use shared_pools::{MockPoolLead, MockSharedPools};
-pub use spec::{Lifetime, RESERVED_LABEL_DOMAIN, Resources, SandboxSpec};
+pub use spec::{Lifetime, Resources, SandboxSpec};
 
 /// Creates, describes and deletes sandboxes.
 ///
@@ -121,13 +123,14 @@ pub trait SandboxBackend: Debug + Send + Sync + 'static {
     /// [`NotFound`](crate::Error::NotFound) if there is no such sandbox.
     async fn extend(&self, id: &SandboxId, ttl: Duration) -> Result<SandboxInfo>;
 
-    /// Gives a sandbox that waited in a pool its labels and its `ttl`, if possible in one write. An
-    /// assigned `ttl` counts from now, and may end earlier than the sandbox would have ended.
+    /// Changes the labels, the annotations and the `ttl` of a sandbox, if possible in one write: of one that waited in
+    /// a pool, or later. An assigned `ttl` counts from now, and may end earlier than the sandbox would have ended.
     /// [`Session::start_ttl`](crate::Session::start_ttl) starts it in the sandbox's own server.
     ///
     /// # Errors
     ///
-    /// [`NotFound`](crate::Error::NotFound) if this instance has ended. The default returns
+    /// [`NotFound`](crate::Error::NotFound) if this instance has ended, and [`Invalid`](crate::Error::Invalid) if it
+    /// would have too many annotations. The default returns
     /// [`Unsupported`](crate::Error::Unsupported) unless the assignment is empty.
     async fn assign(
         &self,
@@ -138,9 +141,9 @@ pub trait SandboxBackend: Debug + Send + Sync + 'static {
         let _unused = uid;
         if !assignment.is_empty() {
             return Err(Error::unsupported(
-                "labels or a ttl for a sandbox from a pool",
+                "changing labels, annotations or the ttl of an existing sandbox",
                 self.name(),
-                "set them for the pool's sandboxes, or create the sandbox without a pool",
+                "set them when the sandbox is created, without a pool",
             ));
         }
         self.get(id, Freshness::Cached).await

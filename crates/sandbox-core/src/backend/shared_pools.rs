@@ -73,7 +73,7 @@ pub trait SharedPools: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`Invalid`](crate::Error::Invalid) for labels that no sandbox can have, and for a lifetime that none of the
+    /// [`Invalid`](crate::Error::Invalid) for labels or annotations that no sandbox can have, and for a lifetime that none of the
     /// waiting sandboxes has left; [`Backend`](crate::Error::Backend). Nothing is claimed then.
     async fn claim(&self, claim: PoolClaim) -> Result<Option<Claimed>>;
 
@@ -167,6 +167,8 @@ pub struct PoolClaim {
     pub is_detached: bool,
     /// Labels to add. They replace those with the same key.
     pub labels: BTreeMap<String, String>,
+    /// Annotations to set. They replace those with the same key.
+    pub annotations: BTreeMap<String, String>,
     /// The sandbox ends this long after the claim; can be extended. `None` leaves its end as it is.
     pub ttl: Option<Duration>,
     /// The sandbox ends this long after the claim; cannot be extended. `None` leaves the end that it waits with.
@@ -181,6 +183,7 @@ impl PoolClaim {
             client_key,
             is_detached: false,
             labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
             ttl: None,
             max_lifetime: None,
         }

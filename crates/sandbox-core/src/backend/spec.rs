@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::metadata::{check_annotations, check_label};
 use crate::{BackendOptions, ByteSize, Cpu, Error, PoolName, Result, SandboxId};
 
 /// The specification of a sandbox. It contains nothing specific to the user, no environment and no
@@ -33,8 +34,11 @@ pub struct SandboxSpec {
     pub image: Option<String>,
     /// Limits for the whole sandbox. A limit that cannot be applied is refused, never ignored.
     pub resources: Resources,
-    /// Labels to find the sandbox by. Prefixes under [`RESERVED_LABEL_DOMAIN`] are refused.
+    /// Labels to find the sandbox by. Prefixes under [`RESERVED_LABEL_DOMAIN`](crate::RESERVED_LABEL_DOMAIN) are refused.
     pub labels: BTreeMap<String, String>,
+    /// Facts to keep with the sandbox, which do not select: keys as those of labels, any text as value, at most
+    /// [`MAX_ANNOTATIONS`](crate::MAX_ANNOTATIONS) bytes in all.
+    pub annotations: BTreeMap<String, String>,
     /// When it ends.
     pub lifetime: Lifetime,
     /// Whether a sandbox that a backend has no room for at the moment is held until there is, however long that takes,
@@ -47,9 +51,6 @@ pub struct SandboxSpec {
     /// [offered](crate::SharedPools::offer). A backend without shared pools refuses it.
     pub pool: Option<PoolName>,
 }
-
-/// Labels under this domain are reserved for the SDK.
-pub const RESERVED_LABEL_DOMAIN: &str = "sandbox.dev";
 
 /// Resource limits. `None` leaves a limit to the backend's settings.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -170,67 +171,9 @@ impl SandboxSpec {
         }
         self.labels
             .iter()
-            .try_for_each(|(key, value)| check_label(key, value))
+            .try_for_each(|(key, value)| check_label(key, value))?;
+        check_annotations(&self.annotations)
     }
-}
-
-/// Checks Kubernetes' rules for label keys and values. They apply to every backend, so that the
-/// same labels work on a laptop and on a cluster.
-/// <https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set>
-fn check_label(key: &str, value: &str) -> Result<()> {
-    let (prefix, name) = key
-        .rsplit_once('/')
-        .map_or((None, key), |(prefix, name)| (Some(prefix), name));
-    let reserved = |prefix: &str| {
-        prefix
-            .strip_suffix(RESERVED_LABEL_DOMAIN)
-            .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-            || prefix == "kubernetes.io"
-            || prefix.ends_with(".kubernetes.io")
-            || prefix.ends_with("k8s.io")
-    };
-    if prefix.is_some_and(reserved) {
-        return Err(Error::invalid(
-            "label",
-            key,
-            "this prefix is reserved; choose another",
-        ));
-    }
-    let prefix_ok = prefix.is_none_or(|prefix| {
-        !prefix.is_empty()
-            && prefix.len() <= 253
-            && prefix.split('.').all(|part| {
-                is_word(part)
-                    && part
-                        .bytes()
-                        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-            })
-    });
-    if !prefix_ok || !is_word(name) {
-        return Err(Error::invalid(
-            "label",
-            key,
-            "a key has at most 63 letters, digits, '-', '_' or '.', begins and ends with a letter or digit, and may have a DNS prefix and '/'",
-        ));
-    }
-    if !value.is_empty() && !is_word(value) {
-        return Err(Error::invalid(
-            "value of a label",
-            format!("{key}={value}"),
-            "a value has at most 63 letters, digits, '-', '_' or '.', and begins and ends with a letter or digit",
-        ));
-    }
-    Ok(())
-}
-
-fn is_word(text: &str) -> bool {
-    let alphanumeric = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_alphanumeric());
-    text.len() <= 63
-        && alphanumeric(text.bytes().next())
-        && alphanumeric(text.bytes().last())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
 }
 
 fn is_plausible_image(image: &str) -> bool {

@@ -7,6 +7,7 @@ use sandbox_core::{PoolMemberState, Uid};
 
 use super::ends::ClaimedEnds;
 use crate::api::json_patch::{JsonPatch, annotation, label};
+use crate::manifest::labels::stored_annotations;
 use crate::names::{CLAIM, ENDS_AFTER, POOL_STATE, SAFE_TO_EVICT};
 
 /// Makes a sandbox claimable.
@@ -25,6 +26,7 @@ pub(crate) fn claim(
     claim: &str,
     ends: &ClaimedEnds,
     labels: &BTreeMap<String, String>,
+    annotations: &BTreeMap<String, String>,
 ) -> JsonPatch {
     let mut patch = change_state(uid, PoolMemberState::Waiting, PoolMemberState::Taken)
         .add(&annotation(CLAIM), claim)
@@ -35,8 +37,11 @@ pub(crate) fn claim(
     if let Some(seconds) = ends.active_deadline {
         patch = patch.replace("/spec/activeDeadlineSeconds", seconds);
     }
-    labels.iter().fold(patch, |patch, (key, value)| {
+    let patch = labels.iter().fold(patch, |patch, (key, value)| {
         patch.add(&label(key), value.as_str())
+    });
+    stored_annotations(annotations).fold(patch, |patch, (key, value)| {
+        patch.add(&annotation(&key), value)
     })
 }
 
@@ -59,7 +64,8 @@ mod tests {
             active_deadline: Some(3700),
         };
         let labels = BTreeMap::from([("team".to_owned(), "ml".to_owned())]);
-        let patch = claim(&Uid::new("p1"), "c1", &ends, &labels);
+        let annotations = BTreeMap::from([("gateway/owner".to_owned(), "a b".to_owned())]);
+        let patch = claim(&Uid::new("p1"), "c1", &ends, &labels, &annotations);
         assert_eq!(
             serde_json::to_value(patch).unwrap(),
             json!([
@@ -71,10 +77,12 @@ mod tests {
                 {"op": "add", "path": "/metadata/annotations/sandbox.dev~1ends-after", "value": "90"},
                 {"op": "replace", "path": "/spec/activeDeadlineSeconds", "value": 3700},
                 {"op": "add", "path": "/metadata/labels/team", "value": "ml"},
+                {"op": "add", "path": "/metadata/annotations/gateway.annotations.sandbox.dev~1owner", "value": "a b"},
             ])
         );
         let unchanged = ClaimedEnds::default();
-        let patch = claim(&Uid::new("p1"), "c1", &unchanged, &BTreeMap::new());
+        let none = BTreeMap::new();
+        let patch = claim(&Uid::new("p1"), "c1", &unchanged, &none, &none);
         let patch = serde_json::to_value(patch).unwrap();
         assert_eq!(patch.as_array().unwrap().len(), 5);
     }

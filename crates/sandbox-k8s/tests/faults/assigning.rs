@@ -1,8 +1,8 @@
-//! Labels and ttl of a sandbox that waited in a pool.
+//! Labels, annotations and ttl of a sandbox that exists.
 
 use std::time::Duration;
 
-use sandbox_core::{Assignment, Error, ListFilter, SandboxBackend, Uid};
+use sandbox_core::{Assignment, Error, ListFilter, MAX_ANNOTATIONS, SandboxBackend, Uid};
 use sandbox_testkit::apiserver::Fault;
 
 use crate::support::{backend, create_running, pod, server, without_waiting};
@@ -10,12 +10,15 @@ use crate::support::{backend, create_running, pod, server, without_waiting};
 fn assignment() -> Assignment {
     let mut assignment = Assignment::default();
     assignment.labels.insert("team".into(), "ml".into());
+    assignment
+        .annotations
+        .insert("gateway/owner".into(), "a b".into());
     assignment.ttl = Some(Duration::from_secs(60));
     assignment
 }
 
 #[tokio::test(start_paused = true)]
-async fn labels_and_ttl_are_written_in_one_patch() {
+async fn everything_is_written_in_one_patch() {
     let server = server();
     let info = create_running(&server).await;
     let backend = backend(&server);
@@ -25,6 +28,7 @@ async fn labels_and_ttl_are_written_in_one_patch() {
         .unwrap();
     assert_eq!(server.count_requests("patch pods"), 1);
     assert_eq!(assigned.labels["team"], "ml");
+    assert_eq!(assigned.annotations["gateway/owner"], "a b");
     // The ttl may end earlier than the sandbox would have ended.
     assert!(assigned.expires_at < info.expires_at);
     assert_eq!(pod(&server, &info.id)["metadata"]["labels"]["team"], "ml");
@@ -66,4 +70,22 @@ async fn a_sandbox_that_is_deleted_meanwhile_is_not_found() {
         matches!(assigned, Err(Error::NotFound { .. })),
         "{assigned:?}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn annotations_are_limited_with_those_that_the_sandbox_has() {
+    let server = server();
+    let info = create_running(&server).await;
+    let backend = backend(&server);
+    let annotate = |key: &str| {
+        let mut assignment = Assignment::default();
+        let value = "x".repeat(MAX_ANNOTATIONS / 2);
+        assignment.annotations.insert(key.into(), value);
+        backend.assign(&info.id, &info.uid, assignment)
+    };
+    annotate("a").await.unwrap();
+    // The same key is replaced.
+    annotate("a").await.unwrap();
+    let error = annotate("b").await.unwrap_err();
+    assert!(error.to_string().contains("65538 bytes"), "{error}");
 }

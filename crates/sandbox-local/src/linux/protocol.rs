@@ -16,7 +16,7 @@ use crate::linux::failure::Failure;
 use crate::options::IsolationLevel;
 
 /// The version of the plan's format. Both sides must be of one release.
-pub(crate) const PLAN_VERSION: u32 = 1;
+pub(crate) const PLAN_VERSION: u32 = 2;
 /// The message of a client that has received [`Reply::Listening`].
 pub(crate) const ACKNOWLEDGEMENT: &[u8] = b"\n";
 
@@ -32,6 +32,7 @@ pub(crate) struct Plan {
     pub(crate) requested: Resources,
     pub(crate) defaults: Resources,
     pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) annotations: BTreeMap<String, String>,
     pub(crate) lifetime: Lifetime,
     pub(crate) created_at: SystemTime,
     pub(crate) read_only_paths: Vec<PathBuf>,

@@ -110,12 +110,15 @@ impl Record {
         self.info.expires_at = Some(end.min(self.hard_end()));
     }
 
-    /// Adds labels, and moves the soft end to the `ttl` from now, also to an earlier time.
-    pub(crate) fn assign(&mut self, assignment: Assignment) {
+    /// Sets labels and annotations, and moves the soft end to the `ttl` from now, also to an earlier time. Changes
+    /// nothing if there would be too many annotations.
+    pub(crate) fn assign(&mut self, assignment: Assignment) -> sandbox_core::Result<()> {
+        self.info.annotations = assignment.merge_annotations(&self.info.annotations)?;
         self.info.labels.extend(assignment.labels);
         if let Some(ttl) = assignment.ttl {
             self.info.expires_at = Some(self.end_after(ttl));
         }
+        Ok(())
     }
 
     /// Returns the time `ttl` from now, but not past the hard end.

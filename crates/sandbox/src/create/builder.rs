@@ -148,6 +148,21 @@ impl SandboxBuilder {
         self
     }
 
+    /// Adds an annotation, to keep a fact with the sandbox: any text, under a key as that of a label. It selects nothing.
+    /// All annotations together may have [`MAX_ANNOTATIONS`](crate::MAX_ANNOTATIONS) bytes.
+    ///
+    /// ```no_run
+    /// # async fn example(client: sandbox::Client) -> sandbox::Result<()> {
+    /// let sbx = client.sandbox().annotation("example.com/owner", "Ada Lovelace").create().await?;
+    /// assert_eq!(sbx.info().annotations["example.com/owner"], "Ada Lovelace");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn annotation(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.spec.annotations.insert(key.into(), value.into());
+        self
+    }
+
     /// Sets options that only Kubernetes has, such as node selectors, volumes and devices. They are
     /// applied on top of the options for all sandboxes of the client, and replace those of an
     /// earlier call. Other backends return [`Error::Unsupported`](crate::Error::Unsupported).

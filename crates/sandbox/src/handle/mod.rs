@@ -11,11 +11,11 @@ pub(crate) mod forward;
 pub(crate) mod guest_files;
 pub(crate) mod job;
 pub(crate) mod job_log;
+mod lifecycle;
 pub(crate) mod watch;
 
 use std::fmt;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use sandbox_core::{
     Access, DeleteOptions, Diagnosis, Env, EventStream, Freshness, LogOptions, LogStream, Result,
@@ -86,28 +86,6 @@ impl Sandbox {
             .backend
             .get(self.id(), Freshness::Latest)
             .await
-    }
-
-    /// Moves the end of the sandbox's `ttl` to `ttl` from now, at most to the end of its
-    /// `max_lifetime`.
-    ///
-    /// ```no_run
-    /// # async fn example(sbx: sandbox::Sandbox) -> sandbox::Result<()> {
-    /// let info = sbx.extend(std::time::Duration::from_secs(3600)).await?;
-    /// println!("ends at {:?}", info.expires_at);
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NotFound`](crate::Error::NotFound) if it has ended.
-    pub async fn extend(&self, ttl: Duration) -> Result<SandboxInfo> {
-        let info = self.inner.parts.backend.extend(self.id(), ttl).await?;
-        if self.inner.parts.backend.capabilities().server_enforces_ttl {
-            self.inner.session.extend(ttl).await?;
-        }
-        Ok(info)
     }
 
     /// Asks the backend to explain the state of the sandbox, for example why it ended.

@@ -40,7 +40,7 @@ const MAX_ATTEMPTS: usize = 5;
 ///   if it was closed;
 /// * [`Error::Creation`](crate::Error::Creation) if the sandbox cannot be set up as requested; it
 ///   is deleted;
-/// * [`Error::Backend`](crate::Error::Backend) if labels or a ttl cannot be written;
+/// * [`Error::Backend`](crate::Error::Backend) if labels, annotations or a ttl cannot be written;
 /// * what [`SandboxBuilder::create`](crate::SandboxBuilder::create) returns, if it had to create a
 ///   sandbox.
 ///
@@ -77,6 +77,15 @@ impl Take {
         self.request
             .assignment
             .labels
+            .insert(key.into(), value.into());
+        self
+    }
+
+    /// Adds an annotation, as [`SandboxBuilder::annotation`](crate::SandboxBuilder::annotation).
+    pub fn annotation(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.request
+            .assignment
+            .annotations
             .insert(key.into(), value.into());
         self
     }
@@ -137,10 +146,12 @@ impl Take {
         taken
     }
 
-    /// Checks labels and ttl as for a new sandbox.
+    /// Checks labels, annotations and ttl as for a new sandbox.
     fn check(&self) -> Result<()> {
         let mut spec = self.shared.template.spec.clone();
         spec.labels.extend(self.request.assignment.labels.clone());
+        spec.annotations
+            .extend(self.request.assignment.annotations.clone());
         spec.lifetime.ttl = self.request.assignment.ttl;
         spec.validate()
     }
@@ -189,6 +200,10 @@ async fn take(shared: &Arc<Shared>, request: TakeRequest) -> Result<Sandbox> {
 async fn create(shared: &Shared, request: TakeRequest) -> Result<Sandbox> {
     let mut builder = shared.template.clone();
     builder.spec.labels.extend(request.assignment.labels);
+    builder
+        .spec
+        .annotations
+        .extend(request.assignment.annotations);
     builder.spec.lifetime.ttl = request.assignment.ttl;
     let personal = &mut builder.personal;
     personal.env.extend(&request.personal.env);

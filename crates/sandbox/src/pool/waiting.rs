@@ -114,7 +114,7 @@ impl Waiting {
         Ok(self.created.open(&template.handles))
     }
 
-    /// Writes labels and ttl.
+    /// Writes labels, annotations and ttl.
     async fn assign(&self, request: &TakeRequest) -> Result<Option<SandboxInfo>> {
         if request.assignment.is_empty() {
             return Ok(None);

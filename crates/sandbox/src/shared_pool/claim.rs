@@ -71,6 +71,11 @@ impl FromPool {
         self.change(|sandbox| sandbox.label(key, value))
     }
 
+    /// Adds an annotation, as [`SandboxBuilder::annotation`](crate::SandboxBuilder::annotation).
+    pub fn annotation(self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.change(|sandbox| sandbox.annotation(key, value))
+    }
+
     /// Sets an environment variable for every command, in addition to those of the pool, as
     /// [`SandboxBuilder::env`](crate::SandboxBuilder::env).
     pub fn env(self, name: impl Into<String>, value: impl Into<String>) -> Self {
@@ -310,6 +315,7 @@ impl FromPool {
         let mut claim = PoolClaim::new(name.clone(), key);
         claim.is_detached = spec.lifetime.attach_timeout.is_none();
         claim.labels.clone_from(&spec.labels);
+        claim.annotations.clone_from(&spec.annotations);
         claim.ttl = spec.lifetime.ttl;
         claim.max_lifetime = self.hard_limit();
         claim

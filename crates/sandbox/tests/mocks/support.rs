@@ -27,6 +27,7 @@ pub(crate) fn info(id: &SandboxId) -> SandboxInfo {
         home: None,
         image: None,
         labels: Default::default(),
+        annotations: Default::default(),
         created_at: SystemTime::now(),
         expires_at: None,
         isolation: Isolation {

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use k8s_openapi::api::core::v1::Pod;
 use sandbox_core::{
-    Claimed, Deadline, Error, PoolClaim, PoolMemberState, Result, SandboxSpec, Uid,
+    Assignment, Claimed, Deadline, Error, PoolClaim, PoolMemberState, Result, SandboxSpec, Uid,
 };
 use tokio::sync::oneshot;
 
@@ -54,10 +54,11 @@ pub(super) async fn claim(shared: &Arc<Shared>, claim: PoolClaim) -> Result<Opti
     }
 }
 
-/// Checks labels and lifetimes as for a new sandbox.
+/// Checks labels, annotations and lifetimes as for a new sandbox.
 fn check(claim: &PoolClaim) -> Result<()> {
     let mut spec = SandboxSpec::default();
     spec.labels.clone_from(&claim.labels);
+    spec.annotations.clone_from(&claim.annotations);
     spec.lifetime.ttl = claim.ttl;
     spec.lifetime.max_lifetime = claim.max_lifetime.unwrap_or(
         spec.lifetime
@@ -93,6 +94,12 @@ impl ClaimAttempt {
         );
         if let (true, Some(left)) = (usable.is_empty(), too_short) {
             return Err(self.too_long(left));
+        }
+        // All that wait have the same annotations.
+        if let Some(view) = usable.first() {
+            let mut assignment = Assignment::default();
+            assignment.annotations.clone_from(&self.claim.annotations);
+            assignment.merge_annotations(&view.annotations)?;
         }
         let mut claiming = Claiming::new(self.free_first(usable));
         let mut step = claiming.first_step();
@@ -161,7 +168,13 @@ impl ClaimAttempt {
         deadline: Deadline,
     ) -> Result<(PatchResult, Option<Arc<PodView>>)> {
         let ends = self.ends.compute(&view.ends, view.created_at, self.now());
-        let patch = patches::claim(&view.uid, &self.word, &ends, &self.claim.labels);
+        let patch = patches::claim(
+            &view.uid,
+            &self.word,
+            &ends,
+            &self.claim.labels,
+            &self.claim.annotations,
+        );
         let patched = self
             .shared
             .api()

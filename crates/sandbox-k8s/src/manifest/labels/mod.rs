@@ -4,12 +4,14 @@
 //! counts as a sandbox's only if its name, its label and its owner agree ([`Ownership`]), and nothing is
 //! ever deleted because of a label alone.
 
+mod annotations;
 mod ends;
 mod membership;
 mod metadata;
 mod ownership;
 mod secret_name;
 
+pub use annotations::{annotation_key, stored_annotations, user_annotations};
 pub(crate) use ends::whole_seconds;
 pub use ends::{Expiry, ends_after, extended_ends_after, ready_within};
 #[cfg(test)]

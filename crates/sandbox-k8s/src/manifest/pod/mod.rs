@@ -171,7 +171,9 @@ fn metadata(request: &PodParams<'_>) -> Result<ObjectMeta> {
         labels.extend(pool.labels());
         annotations.insert(names::SAFE_TO_EVICT.to_owned(), "true".to_owned());
     }
-    annotations.extend(own.clone().into_iter().chain(managed));
+    annotations.extend(own.clone());
+    annotations.extend(labels::stored_annotations(&request.spec.annotations));
+    annotations.extend(managed);
     Ok(ObjectMeta {
         name: Some(request.id.as_str().to_owned()),
         namespace: Some(request.namespace.to_owned()),

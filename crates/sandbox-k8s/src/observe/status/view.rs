@@ -41,6 +41,8 @@ pub(crate) struct PodView {
     pub(crate) has_lease: bool,
     /// The labels that the user gave.
     pub(crate) labels: BTreeMap<String, String>,
+    /// The annotations that the user gave.
+    pub(crate) annotations: BTreeMap<String, String>,
     /// What it is to the shared pool that it was created for.
     pub(crate) pool: Option<Membership>,
     /// The image of the sandbox.
@@ -134,6 +136,7 @@ impl PodView {
             ends: Expiry::from_pod(pod, created_at),
             has_lease: labels::annotation(meta, names::LEASE).is_some(),
             labels: labels::user_labels(meta),
+            annotations: labels::user_annotations(meta),
             pool: Membership::from_pod(pod),
             image: main.and_then(|main| main.image.clone()),
             user: user.to_owned(),
@@ -171,6 +174,7 @@ impl PodView {
             home: None,
             image: self.image.clone(),
             labels: self.labels.clone(),
+            annotations: self.annotations.clone(),
             created_at: self.created_at,
             expires_at: Some(self.ends.soft),
             isolation: Isolation {

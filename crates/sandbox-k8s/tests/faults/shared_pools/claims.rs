@@ -18,6 +18,7 @@ async fn a_claim_is_one_patch_and_one_read_of_the_keys() {
     let mut claim = claim();
     let new_key = claim.client_key.public.clone();
     claim.labels.insert("team".into(), "ml".into());
+    claim.annotations.insert("owner".into(), "Ada".into());
     claim.ttl = Some(Duration::from_secs(60));
     claim.max_lifetime = Some(Duration::from_secs(600));
     let claimed = claim_with(&claimer, claim).await.unwrap().unwrap();
@@ -31,6 +32,7 @@ async fn a_claim_is_one_patch_and_one_read_of_the_keys() {
 
     assert_eq!((&claimed.info.id, &claimed.info.uid), (&info.id, &info.uid));
     assert_eq!(claimed.info.labels["team"], "ml");
+    assert_eq!(claimed.info.annotations["owner"], "Ada");
     assert_eq!(
         claimed.info.pool.as_ref().unwrap().state,
         PoolMemberState::Taken

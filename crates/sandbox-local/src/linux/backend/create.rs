@@ -65,6 +65,7 @@ pub(super) async fn create(
         requested: spec.resources,
         defaults: options.default_limits,
         labels: spec.labels,
+        annotations: spec.annotations,
         lifetime: spec.lifetime,
         created_at: SystemTime::now(),
         read_only_paths: check_read_only_paths(&options.read_only_paths)?,

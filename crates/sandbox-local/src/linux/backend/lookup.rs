@@ -26,12 +26,13 @@ pub(super) async fn list(state: &StateDir, filter: ListFilter) -> Result<Vec<San
         .map_err(|error| backend_error("list the sandboxes", error))
 }
 
-/// Replaces the record of a running sandbox, if it is this instance, or any if there is no `uid`.
+/// Replaces the record of a running sandbox, if it is this instance, or any if there is no `uid`. A change that fails
+/// leaves the record as it is.
 pub(super) async fn update(
     state: &StateDir,
     id: &SandboxId,
     uid: Option<Uid>,
-    change: impl FnOnce(&mut Record) + Send + 'static,
+    change: impl FnOnce(&mut Record) -> Result<()> + Send + 'static,
 ) -> Result<Record> {
     let dir = state.sandbox(id);
     let updated = run_blocking("update the sandbox", move || {
@@ -42,14 +43,16 @@ pub(super) async fn update(
         if uid.is_some_and(|uid| uid != record.info.uid) {
             return Ok(None);
         }
-        change(&mut record);
-        record.write(&dir)?;
-        Ok(Some(record))
+        let changed = change(&mut record);
+        if changed.is_ok() {
+            record.write(&dir)?;
+        }
+        Ok(Some(changed.map(|()| record)))
     });
     updated
         .await
         .map_err(|error| lookup_error(error, id))?
-        .ok_or_else(|| Error::NotFound { id: id.clone() })
+        .unwrap_or_else(|| Err(Error::NotFound { id: id.clone() }))
 }
 
 /// Returns the record if the supervisor runs and the creation is complete.

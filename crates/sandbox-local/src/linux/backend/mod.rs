@@ -92,6 +92,7 @@ impl SandboxBackend for LocalBackend {
         let mut capabilities = Capabilities::default();
         capabilities.limits = *self.shared.limits.get_or_init(|| self.probe_limits());
         capabilities.network = self.shared.options.isolation == IsolationLevel::None;
+        capabilities.server_enforces_ttl = true;
         capabilities.sandbox_sshd = true;
         capabilities
     }
@@ -144,7 +145,8 @@ impl SandboxBackend for LocalBackend {
 
     async fn extend(&self, id: &SandboxId, ttl: Duration) -> Result<SandboxInfo> {
         let record = lookup::update(&self.shared.state, id, None, move |record| {
-            record.extend(ttl)
+            record.extend(ttl);
+            Ok(())
         })
         .await?;
         self.shared.cache.insert(&record.info);
@@ -157,9 +159,10 @@ impl SandboxBackend for LocalBackend {
         uid: &Uid,
         assignment: Assignment,
     ) -> Result<SandboxInfo> {
+        assignment.validate()?;
         let uid = uid.clone();
         let record = lookup::update(&self.shared.state, id, Some(uid), move |record| {
-            record.assign(assignment);
+            record.assign(assignment)
         })
         .await?;
         self.shared.cache.insert(&record.info);

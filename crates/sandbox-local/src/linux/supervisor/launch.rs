@@ -115,6 +115,7 @@ fn pending_info(plan: &Plan, dir: &SandboxDir) -> SandboxInfo {
         home: None,
         image: None,
         labels: plan.labels.clone(),
+        annotations: plan.annotations.clone(),
         created_at: plan.created_at,
         expires_at: Some(add_saturating(plan.created_at, plan.lifetime.first_end())),
         isolation: Isolation {

@@ -132,6 +132,8 @@ fn server_config(plan: &Plan, confinement: &Confinement) -> Result<ServerConfig,
         .with_idle_timeout(plan.lifetime.idle_timeout)
         .with_attach_timeout(plan.lifetime.attach_timeout)
         .with_first_login_timeout(plan.lifetime.first_login_timeout)
+        .with_ttl(plan.lifetime.ttl)
+        .with_max_lifetime(plan.lifetime.max_lifetime)
         .with_reap_orphans(true);
     Ok(match confinement.mechanism {
         // The system call filter ends programs that use the numbers of another architecture.

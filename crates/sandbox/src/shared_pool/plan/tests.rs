@@ -33,6 +33,7 @@ fn listed(id: &str, pool_key: u8, state: PoolMemberState) -> SandboxInfo {
         home: None,
         image: None,
         labels: Default::default(),
+        annotations: Default::default(),
         created_at: SystemTime::now(),
         expires_at: None,
         isolation: Isolation {

@@ -26,8 +26,14 @@ async fn a_taken_sandbox_is_replaced_and_never_returns() {
     assert_eq!(world.created(), 3);
     let oldest = world.with(|state| state.created[0].id.clone().unwrap());
 
-    let sbx = pool.take().label("team", "ml").await.unwrap();
+    let sbx = pool
+        .take()
+        .label("team", "ml")
+        .annotation("owner", "Ada")
+        .await
+        .unwrap();
     assert_eq!(*sbx.id(), oldest);
+    assert_eq!(sbx.info().annotations["owner"], "Ada");
     assert_eq!(sbx.info().labels["team"], "ml");
     let (id, assignment) = world.with(|state| state.assigned[0].clone());
     assert_eq!(id, oldest);

@@ -168,6 +168,7 @@ impl SandboxBackend for World {
     async fn assign(&self, id: &SandboxId, _: &Uid, assignment: Assignment) -> Result<SandboxInfo> {
         let mut info = self.get(id, Freshness::Latest).await?;
         info.labels.extend(assignment.labels.clone());
+        info.annotations.extend(assignment.annotations.clone());
         self.with(|state| state.assigned.push((id.clone(), assignment)));
         Ok(info)
     }

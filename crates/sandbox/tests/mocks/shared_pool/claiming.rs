@@ -28,10 +28,12 @@ async fn a_claim_replaces_the_key_and_applies_what_was_asked_for() {
         .sandbox()
         .from_pool("ci")
         .label("job", "42")
+        .annotation("owner", "Ada")
         .env("A", "1");
     let sbx = claim.secret_env("B", "2").create().await.unwrap();
     assert_eq!(*sbx.id(), former);
     assert_eq!(sbx.info().labels["job"], "42");
+    assert_eq!(sbx.info().annotations["owner"], "Ada");
     let pod = world.pod(&former);
     assert_ne!(pod.authorized, key);
     assert_eq!(pod.environment, b"A=1\n");

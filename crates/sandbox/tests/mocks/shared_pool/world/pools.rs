@@ -57,6 +57,7 @@ impl SharedPools for World {
                 state.calls.push("claim");
                 let pod = state.pods.get_mut(&id).unwrap();
                 pod.info.labels.extend(claim.labels.clone());
+                pod.info.annotations.extend(claim.annotations.clone());
                 pod.new_key = Some(claim.client_key.clone());
                 Claimed {
                     info: pod.info.clone(),
