@@ -25,6 +25,8 @@ pub struct GatewayConfig {
     pub tls: Option<TlsFiles>,
     /// The name that the sandboxes of this gateway and its replicas are labelled with.
     pub name: String,
+    /// Whether the page for people is served at `/`.
+    pub page: bool,
     /// What requests and connections may take.
     pub limits: Limits,
 }
@@ -48,6 +50,7 @@ impl GatewayConfig {
             domain: None,
             tls: None,
             name: "e2b".to_owned(),
+            page: true,
             limits: Limits::default(),
         }
     }
