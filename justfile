@@ -69,6 +69,10 @@ examples:
 try-command:
     .ci/try-command
 
+# Run E2B's own SDKs, newest and oldest supported, against `sandbox serve`
+gateway *ARGS:
+    .ci/gateway "$@"
+
 # Check each feature of the facade alone: features only add
 features:
     for features in "" local k8s metrics mock local,k8s,metrics,mock; do \
