@@ -1,6 +1,6 @@
 //! Connections to ports of a sandbox.
 
-use sandbox::{ConnectionStage, Error};
+use sandbox::{ConnectionStage, Error, ExecEvent};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -12,6 +12,7 @@ cases![
     a_port_is_forwarded,
     a_connection_that_is_closed_inside_takes_no_writes,
     a_closed_port_is_an_error,
+    a_unix_socket_is_reached,
 ];
 
 /// A server that answers a line with the same line in capitals. It uses Python or busybox.
@@ -74,6 +75,39 @@ async fn a_closed_port_is_an_error(backend: TestedBackend) -> Outcome {
             Err(Error::Connection(error)) => assert_eq!(error.stage, ConnectionStage::Channel),
             other => panic!("{other:?}"),
         }
+        Ok(())
+    })
+    .await
+}
+
+async fn a_unix_socket_is_reached(backend: TestedBackend) -> Outcome {
+    with_sandbox(backend, |sbx| async move {
+        match sbx.open_unix_socket("no-such.sock").await.map(drop) {
+            Err(Error::Connection(error)) => assert_eq!(error.stage, ConnectionStage::Channel),
+            other => panic!("{other:?}"),
+        }
+        let python = sbx.command("python3").arg("--version").status().await?;
+        if !python.success() {
+            eprintln!("skipped: the image has no python3 to listen with");
+            return Ok(());
+        }
+        let script = "
+import socket
+s = socket.socket(socket.AF_UNIX); s.bind('echo.sock'); s.listen()
+print('listening', flush=True)
+c, _ = s.accept(); c.sendall(c.recv(100).upper()); c.close()
+";
+        let mut server = sbx.command("python3").args(["-c", script]).spawn().await?;
+        while let Some(event) = server.next().await {
+            if let ExecEvent::Stdout(_) = event? {
+                break;
+            }
+        }
+        let mut stream = sbx.open_unix_socket("echo.sock").await?;
+        stream.write_all(b"hello\n").await?;
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await?;
+        assert_eq!(response, "HELLO\n");
         Ok(())
     })
     .await

@@ -288,18 +288,13 @@ impl Session for SshSession {
     }
 
     async fn open_stream(&self, host: &str, port: u16) -> Result<Box<dyn ByteStream>> {
-        let opening = Opening::Tcp {
-            host: host.to_owned(),
-            port,
-        };
-        let timeouts = self.0.timeouts;
-        if self.0.streams.is_exhausted() {
-            return Err(too_many_streams_error(self.0.max_streams));
-        }
-        let deadline = Deadline::from_now(timeouts.checkout);
-        let opening = self.0.streams.open(&opening, timeouts.channel, deadline);
-        let channel = opening.await?;
-        Ok(Box::new(ChannelIo::new(channel)))
+        let host = host.to_owned();
+        self.open_forwarded(Opening::Tcp { host, port }).await
+    }
+
+    async fn open_unix_stream(&self, path: &str) -> Result<Box<dyn ByteStream>> {
+        let path = path.to_owned();
+        self.open_forwarded(Opening::Unix { path }).await
     }
 
     async fn start_job(&self, id: &JobId, request: ExecRequest) -> Result<()> {
@@ -356,6 +351,18 @@ impl Session for SshSession {
 }
 
 impl SshSession {
+    /// Opens a channel that is a stream to a port or socket inside.
+    async fn open_forwarded(&self, opening: Opening) -> Result<Box<dyn ByteStream>> {
+        let timeouts = self.0.timeouts;
+        if self.0.streams.is_exhausted() {
+            return Err(too_many_streams_error(self.0.max_streams));
+        }
+        let deadline = Deadline::from_now(timeouts.checkout);
+        let opening = self.0.streams.open(&opening, timeouts.channel, deadline);
+        let channel = opening.await?;
+        Ok(Box::new(ChannelIo::new(channel)))
+    }
+
     async fn set_lifetime(&self, control: Vec<(&'static str, String)>) -> Result<Duration> {
         let timeout = Some(self.0.timeouts.channel);
         let name = protocol::LIFETIME_SUBSYSTEM;

@@ -45,6 +45,7 @@ mockall::mock! {
         async fn upload(&self, request: UploadRequest, from: Reader) -> Result<u64>;
         async fn download(&self, request: DownloadRequest, to: Writer) -> Result<u64>;
         async fn open_stream(&self, host: &str, port: u16) -> Result<Box<dyn ByteStream>>;
+        async fn open_unix_stream(&self, path: &str) -> Result<Box<dyn ByteStream>>;
         async fn start_job(&self, id: &JobId, request: ExecRequest) -> Result<()>;
         async fn attach_job(&self, id: &JobId, options: AttachOptions) -> Result<Process>;
         async fn output(&self, request: ExecRequest, cap: usize) -> Result<Output>;

@@ -101,6 +101,24 @@ pub trait Session: FileSystem {
     /// [`Connection`](crate::Error::Connection) if nothing listens there.
     async fn open_stream(&self, host: &str, port: u16) -> Result<Box<dyn ByteStream>>;
 
+    /// Opens a stream to a Unix socket inside the sandbox (`direct-streamlocal@openssh.com`, section 2.4
+    /// of [OpenSSH's PROTOCOL](https://cvsweb.openbsd.org/src/usr.bin/ssh/PROTOCOL?annotate=HEAD)). With
+    /// sandbox-sshd a relative path starts at the home directory. As a Unix socket has no reset, dropping the
+    /// stream only ends it.
+    ///
+    /// # Errors
+    ///
+    /// [`Connection`](crate::Error::Connection) if nothing listens there, or the server does not allow it;
+    /// the default always returns [`Unsupported`](crate::Error::Unsupported).
+    async fn open_unix_stream(&self, path: &str) -> Result<Box<dyn ByteStream>> {
+        let _unused = path;
+        Err(Error::unsupported(
+            "connecting to a Unix socket",
+            "this session",
+            "let the program inside listen on a TCP port",
+        ))
+    }
+
     /// Starts a job: a command that outlives this client, and whose output is written to a capped
     /// log.
     ///

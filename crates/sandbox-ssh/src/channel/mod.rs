@@ -70,13 +70,20 @@ impl ChannelPool {
                     self.prewarmer.prewarm_after(&channel, &self.slots);
                     return Ok(channel);
                 }
-                (Ok(channel), Opening::Tcp { .. }) => return Ok(channel),
+                (Ok(channel), Opening::Tcp { .. } | Opening::Unix { .. }) => return Ok(channel),
                 (Err((slot, OpenError::Refused(reason))), Opening::Session) => {
                     self.slots.lower_after_refusal(&slot);
                     reason
                 }
                 (Err((_, OpenError::Refused(reason))), Opening::Tcp { host, port }) => {
-                    return Err(port_refused_error(&reason, host, *port));
+                    return Err(refused_error(
+                        &reason,
+                        &format!("{host}:{port}"),
+                        "AllowTcpForwarding",
+                    ));
+                }
+                (Err((_, OpenError::Refused(reason))), Opening::Unix { path }) => {
+                    return Err(refused_error(&reason, path, "AllowStreamLocalForwarding"));
                 }
                 (Err((_, OpenError::Lost)), _) => {
                     losses += 1;
@@ -188,15 +195,16 @@ fn connection_lost_error(conn: &Connection) -> Error {
     Error::connection(ConnectionStage::Channel, message, None)
 }
 
-fn port_refused_error(reason: &ChannelOpenFailure, host: &str, port: u16) -> Error {
+/// What a refusal of a connection to `target` means; `option` of the server's configuration allows them.
+fn refused_error(reason: &ChannelOpenFailure, target: &str, option: &str) -> Error {
     let message = match reason {
         ChannelOpenFailure::AdministrativelyProhibited => {
-            format!("the server does not allow connections to {host}:{port} (AllowTcpForwarding)")
+            format!("the server does not allow connections to {target} ({option})")
         }
         ChannelOpenFailure::ResourceShortage => {
-            format!("the server has no room for a connection to {host}:{port}; close others first")
+            format!("the server has no room for a connection to {target}; close others first")
         }
-        _ => format!("nothing answers at {host}:{port} inside it"),
+        _ => format!("nothing answers at {target} inside it"),
     };
     Error::connection(ConnectionStage::Channel, message, None)
 }

@@ -56,6 +56,10 @@ pub(crate) enum Opening {
         host: String,
         port: u16,
     },
+    /// A connection to a Unix socket inside the sandbox (`direct-streamlocal@openssh.com`).
+    Unix {
+        path: String,
+    },
 }
 
 impl Connection {
@@ -182,6 +186,9 @@ impl Connection {
                     handle
                         .channel_open_direct_tcpip(host, u32::from(*port), "127.0.0.1", 0)
                         .await
+                }
+                Opening::Unix { path } => {
+                    handle.channel_open_direct_streamlocal(path.as_str()).await
                 }
             }
         };

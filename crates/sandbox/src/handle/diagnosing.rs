@@ -161,6 +161,11 @@ impl Session for DiagnosingSession {
             .await
     }
 
+    async fn open_unix_stream(&self, path: &str) -> Result<Box<dyn ByteStream>> {
+        self.diagnose(self.session.open_unix_stream(path).await)
+            .await
+    }
+
     async fn start_job(&self, id: &JobId, request: ExecRequest) -> Result<()> {
         self.diagnose(self.session.start_job(id, request).await)
             .await

@@ -32,6 +32,27 @@ impl Sandbox {
         Ok(Box::new(EndedOnDrop::new(stream)))
     }
 
+    /// Opens a stream to a Unix socket inside the sandbox. A relative path starts at the sandbox's home
+    /// directory. Dropping the stream ends it in order.
+    ///
+    /// ```no_run
+    /// # use tokio::io::AsyncWriteExt;
+    /// # async fn example(sbx: sandbox::Sandbox) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut stream = sbx.open_unix_socket("/run/postgresql/.s.PGSQL.5432").await?;
+    /// stream.write_all(b"...").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Connection`](crate::Error::Connection) if nothing listens there, and
+    /// [`Error::Unsupported`](crate::Error::Unsupported) from a session that cannot do this.
+    pub async fn open_unix_socket(&self, path: &str) -> Result<Box<dyn ByteStream>> {
+        let stream = self.session().open_unix_stream(path).await?;
+        Ok(Box::new(EndedOnDrop::new(stream)))
+    }
+
     /// Listens on a free port of this machine's loopback interface, and forwards connections to
     /// `port` inside the sandbox, until the [`Forward`] is dropped.
     ///
