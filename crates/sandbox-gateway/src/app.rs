@@ -2,6 +2,7 @@
 
 use crate::config::GatewayConfig;
 use crate::sandboxes::Sandboxes;
+use crate::upstream::Upstreams;
 
 /// What all requests share.
 #[derive(Debug)]
@@ -10,4 +11,6 @@ pub(crate) struct App {
     pub(crate) config: GatewayConfig,
     /// The sandboxes, and the tokens that belong to them.
     pub(crate) sandboxes: Sandboxes,
+    /// Connections to servers inside them.
+    pub(crate) upstreams: Upstreams,
 }

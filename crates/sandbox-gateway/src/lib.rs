@@ -19,7 +19,7 @@
 #![allow(dead_code)]
 
 // Imports point down: server uses control, envd, preview, interpreter and web; these use connect and app; app uses
-// sandboxes and keys; all of them use config, routing, connection and api_error.
+// sandboxes, keys and upstream; all of them use config, routing, connection and api_error.
 mod api_error;
 mod app;
 mod config;
@@ -34,8 +34,10 @@ mod preview;
 mod routing;
 mod sandboxes;
 mod server;
+mod upstream;
 mod web;
 
-pub use config::{GatewayConfig, Limits, TlsFiles};
+pub use config::{GatewayConfig, Limits, PreviewConfig, TlsFiles};
 pub use error::GatewayError;
+pub use preview::PreviewSigner;
 pub use server::Gateway;

@@ -1,11 +1,13 @@
 //! The settings of a gateway.
 
 mod limits;
+mod preview;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 pub use self::limits::Limits;
+pub use self::preview::PreviewConfig;
 
 /// The settings of a gateway.
 #[derive(Debug, Clone)]
@@ -29,6 +31,8 @@ pub struct GatewayConfig {
     pub page: bool,
     /// What requests and connections may take.
     pub limits: Limits,
+    /// How requests to the ports of sandboxes are passed on.
+    pub preview: PreviewConfig,
 }
 
 /// Files in PEM format, which are read again when they change.
@@ -52,6 +56,7 @@ impl GatewayConfig {
             name: "e2b".to_owned(),
             page: true,
             limits: Limits::default(),
+            preview: PreviewConfig::default(),
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::config::GatewayConfig;
 use crate::error::GatewayError;
 use crate::sandboxes::Sandboxes;
 use crate::sandboxes::tokens::Tokens;
+use crate::upstream::Upstreams;
 
 /// A gateway that listens.
 #[derive(Debug)]
@@ -43,7 +44,11 @@ impl Gateway {
             .map_err(cannot_listen)?;
         let address = listener.local_addr().map_err(cannot_listen)?;
         let sandboxes = Sandboxes::new(client, config.name.clone(), Tokens::new(&signing_key));
-        let app = Arc::new(App { config, sandboxes });
+        let app = Arc::new(App {
+            config,
+            sandboxes,
+            upstreams: Upstreams::default(),
+        });
         Ok(Self {
             listener,
             address,
