@@ -2,20 +2,21 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use bytes::Bytes;
 use nix::sys::signal::Signal;
 use sandbox_core::Notice;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::process::Child;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::program::{Program, StartError};
 use super::pty::{Terminal, TerminalWriter};
-use super::spawn::{Spawner, spawn_in_group};
+use super::spawn::Spawner;
+use super::started::StartedProcess;
 use super::table::Leader;
 use crate::channel::input::InputReader;
 use crate::channel::io::{ChannelIo, Control, send_unless_closed};
@@ -48,12 +49,15 @@ pub(crate) async fn run(
     graces: Graces,
 ) -> Result<(), ChannelClosed> {
     let closed = channel.input.closed_token();
-    let started = match program {
-        Ok(program) => RunningCommand::start(spawner, &program, terminal).await,
-        Err(error) => Err(error),
+    let started = match (program, terminal) {
+        (Ok(program), Some(terminal)) => {
+            StartedProcess::in_terminal(spawner, &program, terminal).await
+        }
+        (Ok(program), None) => StartedProcess::with_pipes(spawner, &program, true).await,
+        (Err(error), _) => Err(error),
     };
     match started {
-        Ok(command) => command.supervise(channel, graces).await,
+        Ok(command) => supervise(command, channel, graces).await,
         Err(error) => send_unless_closed(&closed, report_start_error(&channel.output, error)).await,
     }
 }
@@ -67,165 +71,92 @@ pub(crate) async fn report_start_error(
     output.finish(Some(Exit::Code(error.exit_code))).await
 }
 
-/// A started command with its streams.
-struct RunningCommand {
-    child: Child,
-    leader: Leader,
-    stdin: Box<dyn AsyncWrite + Send + Unpin>,
-    stdout: Box<dyn AsyncRead + Send + Unpin>,
-    stderr: Option<Box<dyn AsyncRead + Send + Unpin>>,
-    terminal: Option<TerminalWriter>,
-}
-
-impl RunningCommand {
-    async fn start(
-        spawner: &Spawner,
-        program: &Program,
-        terminal: Option<Terminal>,
-    ) -> Result<Self, StartError> {
-        match terminal {
-            Some(terminal) => Self::start_in_terminal(spawner, program, terminal).await,
-            None => Self::start_with_pipes(spawner, program).await,
-        }
-    }
-
-    async fn start_with_pipes(spawner: &Spawner, program: &Program) -> Result<Self, StartError> {
-        let spawn = |program: &Program| {
-            let mut child =
-                spawn_in_group(program, [Stdio::piped(), Stdio::piped(), Stdio::piped()])?;
-            let streams = child
-                .stdin
-                .take()
-                .zip(child.stdout.take())
-                .zip(child.stderr.take());
-            let streams = streams.ok_or_else(|| io::Error::other("a pipe is missing"))?;
-            Ok((child, streams))
+/// Passes data and control requests between the command and its channel until the command has
+/// ended and its output is sent, or until the channel is closed.
+async fn supervise(
+    command: StartedProcess,
+    channel: ChannelIo,
+    graces: Graces,
+) -> Result<(), ChannelClosed> {
+    let StartedProcess {
+        mut child,
+        leader,
+        stdin,
+        stdout,
+        stderr,
+        terminal,
+    } = command;
+    let ChannelIo {
+        mut input,
+        output,
+        mut control,
+    } = channel;
+    let closed = input.closed_token();
+    let exited = CancellationToken::new();
+    let supervised = async {
+        // The command's end, during which signals and window sizes are delivered.
+        let waiting = async {
+            let status = wait(&mut child, &leader, &mut control, terminal.as_ref()).await;
+            exited.cancel();
+            status
         };
-        let (child, leader, ((stdin, stdout), stderr)) = spawner.start(program, spawn).await?;
-        Ok(Self {
-            child,
-            leader,
-            stdin: Box::new(stdin),
-            stdout: Box::new(stdout),
-            stderr: Some(Box::new(stderr)),
-            terminal: None,
-        })
-    }
-
-    async fn start_in_terminal(
-        spawner: &Spawner,
-        program: &Program,
-        terminal: Terminal,
-    ) -> Result<Self, StartError> {
-        let mut terminal = Some(terminal);
-        let spawn = move |program: &Program| {
-            let unused = terminal
-                .take()
-                .ok_or_else(|| io::Error::other("a program runs in the terminal"))?;
-            match unused.spawn(program) {
-                Ok(child) => Ok((child, unused.into_streams())),
-                Err(error) => {
-                    // The next attempt has the same terminal.
-                    terminal = Some(unused);
-                    Err(error)
-                }
+        // Both output streams. A terminal has only one.
+        let end = OutputEnd {
+            exited: &exited,
+            grace: graces.output,
+        };
+        let errors = async {
+            match stderr {
+                Some(stderr) => pump(stderr, OutputStream::Stderr, &output, end).await,
+                None => Ok(false),
             }
         };
-        let (child, leader, (reader, writer)) = spawner.start(program, spawn).await?;
-        Ok(Self {
-            child,
-            leader,
-            stdin: Box::new(writer.clone()),
-            stdout: Box::new(reader),
-            stderr: None,
-            terminal: Some(writer),
-        })
-    }
-
-    /// Passes data and control requests between the command and its channel until the command has
-    /// ended and its output is sent, or until the channel is closed.
-    async fn supervise(self, channel: ChannelIo, graces: Graces) -> Result<(), ChannelClosed> {
-        let Self {
-            mut child,
-            leader,
-            stdin,
-            stdout,
-            stderr,
-            terminal,
-        } = self;
-        let ChannelIo {
-            mut input,
-            output,
-            mut control,
-        } = channel;
-        let closed = input.closed_token();
-        let exited = CancellationToken::new();
-        let supervised = async {
-            // The command's end, during which signals and window sizes are delivered.
-            let waiting = async {
-                let status = wait(&mut child, &leader, &mut control, terminal.as_ref()).await;
-                exited.cancel();
-                status
-            };
-            // Both output streams. A terminal has only one.
-            let end = OutputEnd {
-                exited: &exited,
-                grace: graces.output,
-            };
-            let errors = async {
-                match stderr {
-                    Some(stderr) => pump(stderr, OutputStream::Stderr, &output, end).await,
-                    None => Ok(false),
-                }
-            };
-            let reading = async {
-                tokio::try_join!(pump(stdout, OutputStream::Stdout, &output, end), errors)
-            };
-            let ending = async { tokio::join!(waiting, reading) };
-            // Input, which may continue after the command's end and is not waited for.
-            let feeding = async {
-                if let Err(error) = feed(&mut input, stdin, terminal.is_some()).await {
-                    // A command must not mistake a part of its input for all of it.
-                    leader.signal_group(Signal::SIGKILL);
-                    output
-                        .send_error(&format!(
-                            "command killed because its standard input was lost: {error}"
-                        ))
-                        .await
-                        .ok();
-                }
-                std::future::pending::<Infallible>().await
-            };
-            tokio::select! {
-                ended = ending => ended,
-                never = feeding => match never {},
+        let reading =
+            async { tokio::try_join!(pump(stdout, OutputStream::Stdout, &output, end), errors) };
+        let ending = async { tokio::join!(waiting, reading) };
+        // Input, which may continue after the command's end and is not waited for.
+        let feeding = async {
+            if let Err(error) = feed(&mut input, stdin, terminal.is_some()).await {
+                // A command must not mistake a part of its input for all of it.
+                leader.signal_group(Signal::SIGKILL);
+                output
+                    .send_error(&format!(
+                        "command killed because its standard input was lost: {error}"
+                    ))
+                    .await
+                    .ok();
             }
+            std::future::pending::<Infallible>().await
         };
         tokio::select! {
-            biased;
-            (status, sent) = supervised => {
-                drop(leader);
-                let (stdout_held, stderr_held) = sent?;
-                send_unless_closed(&closed, async {
-                    if stdout_held || stderr_held {
-                        output.send_notice(Notice::OutputHeld).await?;
+            ended = ending => ended,
+            never = feeding => match never {},
+        }
+    };
+    tokio::select! {
+        biased;
+        (status, sent) = supervised => {
+            drop(leader);
+            let (stdout_held, stderr_held) = sent?;
+            send_unless_closed(&closed, async {
+                if stdout_held || stderr_held {
+                    output.send_notice(Notice::OutputHeld).await?;
+                }
+                match status {
+                    Ok(status) => output.finish(Some(status.into())).await,
+                    Err(error) => {
+                        output.send_error(&format!("exit status lost: {error}")).await?;
+                        output.finish(None).await
                     }
-                    match status {
-                        Ok(status) => output.finish(Some(status.into())).await,
-                        Err(error) => {
-                            output.send_error(&format!("exit status lost: {error}")).await?;
-                            output.finish(None).await
-                        }
-                    }
-                })
-                .await
-            }
-            () = closed.cancelled() => {
-                // Closing the last descriptor of a terminal hangs it up, too.
-                drop(terminal);
-                hang_up(child, leader, graces.kill).await;
-                Err(ChannelClosed)
-            }
+                }
+            })
+            .await
+        }
+        () = closed.cancelled() => {
+            // Closing the last descriptor of a terminal hangs it up, too.
+            drop(terminal);
+            hang_up(child, leader, graces.kill).await;
+            Err(ChannelClosed)
         }
     }
 }
@@ -253,16 +184,18 @@ async fn wait(
 /// Writes the input to the command until the input ends or the command stops reading.
 async fn feed(
     input: &mut InputReader,
-    mut stdin: Box<dyn AsyncWrite + Send + Unpin>,
+    stdin: Option<Box<dyn AsyncWrite + Send + Unpin>>,
     is_terminal: bool,
 ) -> io::Result<()> {
-    let mut is_open = true;
-    while is_open && let Some(data) = next_unless_closed(input).await? {
-        is_open = stdin.write_all(&data).await.is_ok();
-    }
-    if is_terminal && is_open {
-        // This fails if the command no longer reads, and then it needs no end of input.
-        stdin.write_all(&END_OF_TRANSMISSION).await.ok();
+    if let Some(mut stdin) = stdin {
+        let mut is_open = true;
+        while is_open && let Some(data) = next_unless_closed(input).await? {
+            is_open = stdin.write_all(&data).await.is_ok();
+        }
+        if is_terminal && is_open {
+            // This fails if the command no longer reads, and then it needs no end of input.
+            stdin.write_all(&END_OF_TRANSMISSION).await.ok();
+        }
     }
     input.discard();
     Ok(())

@@ -29,7 +29,7 @@ pub(crate) struct Environment {
 /// the sandbox, then `requested` by the client. Later variables override earlier ones.
 pub(crate) fn command_environment(
     config: &ServerConfig,
-    requested: &[(String, String)],
+    requested: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Environment {
     let user = config.user.as_deref().unwrap_or("sandbox");
     let mut variables: BTreeMap<OsString, OsString> = BTreeMap::new();
@@ -40,9 +40,6 @@ pub(crate) fn command_environment(
     variables.insert("HOME".into(), config.home.clone().into());
     let stored = read_stored(&config.home);
     variables.extend(stored.variables);
-    let requested = requested
-        .iter()
-        .map(|(name, value)| (name.into(), value.into()));
     variables.extend(requested);
     Environment {
         variables: variables.into_iter().collect(),

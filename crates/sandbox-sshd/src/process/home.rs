@@ -2,11 +2,12 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access, geteuid};
+
+use super::user::{Account, accounts};
 
 /// Returns the first directory that exists or can be created, and that can be written, of:
 /// `wanted` (for example `HOME` of the image), the home in `/etc/passwd`, `/home/sandbox`,
@@ -57,28 +58,9 @@ fn create_writable(path: &Path) -> io::Result<()> {
     Ok(access(path, AccessFlags::W_OK | AccessFlags::X_OK)?)
 }
 
-/// A user's line in `/etc/passwd` (passwd(5)).
-#[derive(Debug, PartialEq, Eq)]
-struct User {
-    home: Option<PathBuf>,
-    shell: Option<PathBuf>,
-}
-
-/// Returns the first line of the user that has all fields up to the home directory.
-fn find_user(passwd: &[u8], uid: u32) -> Option<User> {
-    let to_path =
-        |field: &[u8]| (!field.is_empty()).then(|| PathBuf::from(OsStr::from_bytes(field)));
-    passwd.split(|&byte| byte == b'\n').find_map(|line| {
-        let fields: Vec<&[u8]> = line.split(|&byte| byte == b':').collect();
-        let [_, _, id, _, _, home, rest @ ..] = &fields[..] else {
-            return None;
-        };
-        let id: u32 = std::str::from_utf8(id).ok()?.parse().ok()?;
-        (id == uid).then(|| User {
-            home: to_path(home),
-            shell: rest.first().and_then(|shell| to_path(shell)),
-        })
-    })
+/// Returns the first user with this id.
+fn find_user(passwd: &[u8], uid: u32) -> Option<Account> {
+    accounts(passwd).find(|account| account.uid == uid)
 }
 
 #[cfg(test)]
@@ -95,11 +77,9 @@ mod tests {
             (7, None, Some("/bin/sh")),
             (8, Some("/o"), None),
         ] {
-            let expected = User {
-                home: home.map(PathBuf::from),
-                shell: shell.map(PathBuf::from),
-            };
-            assert_eq!(find_user(passwd, id), Some(expected));
+            let found = find_user(passwd, id).unwrap();
+            assert_eq!(found.home, home.map(PathBuf::from));
+            assert_eq!(found.shell, shell.map(PathBuf::from));
         }
         assert_eq!(find_user(passwd, 9), None);
     }

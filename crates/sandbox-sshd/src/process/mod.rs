@@ -8,4 +8,6 @@ pub(crate) mod memory;
 pub(crate) mod program;
 pub(crate) mod pty;
 pub(crate) mod spawn;
+pub(crate) mod started;
 pub(crate) mod table;
+pub(crate) mod user;

@@ -12,6 +12,7 @@ use sandbox_core::command_line::CommandLine;
 
 use super::environment::DEFAULT_PATH;
 use super::executable::{find_32_bit_program, is_binary};
+use super::user::Identity;
 use crate::config::ServerConfig;
 
 /// A program to start.
@@ -25,6 +26,8 @@ pub(crate) struct Program {
     pub(crate) directory: PathBuf,
     /// The shell that runs the file if it is a script without `#!`.
     pub(crate) interpreter: Option<PathBuf>,
+    /// Whom it runs as, if not as the user of the server.
+    pub(crate) identity: Option<Identity>,
 }
 
 impl Program {
@@ -65,14 +68,41 @@ impl Program {
                 env,
                 directory: config.home.clone(),
                 interpreter: None,
+                identity: None,
             });
         };
         let directory = match parsed.directory {
             Some(directory) => config.home.join(OsString::from_vec(directory)),
             None => config.home.clone(),
         };
+        let argv = parsed.argv.into_iter().map(OsString::from_vec).collect();
+        Self::find(config, argv, directory, env, shell)
+    }
+
+    /// Finds the program of `argv`, none of which may contain a NUL byte.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such program or directory.
+    pub(crate) fn from_argv(
+        config: &ServerConfig,
+        argv: Vec<OsString>,
+        directory: PathBuf,
+        env: Vec<(OsString, OsString)>,
+    ) -> Result<Self, StartError> {
+        let shell = find_shell(config, &env);
+        let env = add_shell(env, &shell);
+        Self::find(config, argv, directory, env, shell)
+    }
+
+    fn find(
+        config: &ServerConfig,
+        argv: Vec<OsString>,
+        directory: PathBuf,
+        env: Vec<(OsString, OsString)>,
+        shell: Result<PathBuf, StartError>,
+    ) -> Result<Self, StartError> {
         check_directory(&directory)?;
-        let argv: Vec<OsString> = parsed.argv.into_iter().map(OsString::from_vec).collect();
         let name = argv.first().map_or(OsStr::new(""), OsString::as_os_str);
         let path = find_program(name, &env, &directory)?;
         refuse_32_bit_program(config, &path, &directory)?;
@@ -82,6 +112,7 @@ impl Program {
             env,
             directory,
             interpreter: shell.ok(),
+            identity: None,
         })
     }
 
@@ -107,6 +138,7 @@ impl Program {
             env,
             directory: config.home.clone(),
             interpreter: None,
+            identity: None,
         })
     }
 

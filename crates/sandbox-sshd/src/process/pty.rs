@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use nix::sys::termios::{
     self, InputFlags, LocalFlags, OutputFlags, SetArg, SpecialCharacterIndices, Termios,
 };
+use nix::unistd::fchown;
 use pty_process::{OwnedReadPty, OwnedWritePty, Pts, Size};
 use russh::Pty as Mode;
 use tokio::io::AsyncWrite;
@@ -60,6 +61,10 @@ impl Terminal {
     /// Starts a program in the terminal, as the leader of a new session. After an error, another attempt
     /// can be made.
     pub(crate) fn spawn(&self, program: &Program) -> io::Result<Child> {
+        if let Some(identity) = &program.identity {
+            // As sshd does, so that the program can open the terminal by its name.
+            fchown(&self.pts, Some(identity.uid.into()), None)?;
+        }
         let command = tokio::process::Command::from(build_command(program));
         pty_process::Command::from(command)
             .spawn_borrowed(&self.pts)

@@ -9,10 +9,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::sys::prctl;
+use rustix::process::Gid;
+use rustix::thread::CapabilitySet;
 use tokio::process::Child;
 
 use super::program::{Program, StartError, describe_start_error};
 use super::table::{Leader, ProcessTable};
+use super::user::Identity;
 use crate::config::SpawnSetup;
 use crate::lock::lock;
 
@@ -51,8 +55,11 @@ impl Spawner {
             let spawn = Arc::clone(&spawn);
             let owned = program.clone().into_owned();
             let spawn = move || {
-                let mut spawn = lock(&spawn);
-                (*spawn)(&owned)
+                let spawn = || (*lock(&spawn))(&owned);
+                match &owned.identity {
+                    Some(identity) => run_in_groups(identity, spawn),
+                    None => spawn(),
+                }
             };
             let spawned = self.processes.spawn(|| match &self.thread {
                 Some(thread) => thread.run(spawn),
@@ -88,7 +95,49 @@ pub(crate) fn build_command(program: &Program) -> Command {
         .env_clear()
         .envs(program.env.iter().map(|(k, v)| (k, v)))
         .current_dir(&program.directory);
+    if let Some(identity) = &program.identity {
+        command.uid(identity.uid);
+    }
     command
+}
+
+/// Runs `spawn` on a thread with the groups of a user, which its children inherit.
+///
+/// The standard library drops the groups of a child whose user it changes, except where the process may not
+/// change groups, so the thread gives that capability up. It stays root's, so that no process of the user can
+/// signal this one by it.
+fn run_in_groups<T: Send>(
+    identity: &Identity,
+    spawn: impl FnOnce() -> io::Result<T> + Send,
+) -> io::Result<T> {
+    let runtime = tokio::runtime::Handle::current();
+    // A change of groups resets whether this process can be dumped.
+    let is_dumpable = prctl::get_dumpable()?;
+    let spawned = std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("spawner of a user".to_owned());
+        let thread = thread.spawn_scoped(scope, || {
+            let _runtime = runtime.enter();
+            set_thread_groups(identity)?;
+            spawn()
+        })?;
+        let joined = thread.join();
+        joined.map_err(|_| io::Error::other("the thread that starts the program has panicked"))?
+    });
+    prctl::set_dumpable(is_dumpable)?;
+    spawned
+}
+
+/// Sets the groups of this thread, and makes that final.
+fn set_thread_groups(identity: &Identity) -> io::Result<()> {
+    let gid = Gid::from_raw(identity.gid);
+    let groups: Vec<Gid> = identity.groups.iter().copied().map(Gid::from_raw).collect();
+    rustix::thread::set_thread_groups(&groups)?;
+    rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+    let mut sets = rustix::thread::capabilities(None)?;
+    sets.effective.remove(CapabilitySet::SETGID);
+    sets.permitted.remove(CapabilitySet::SETGID);
+    sets.inheritable.remove(CapabilitySet::SETGID);
+    Ok(rustix::thread::set_capabilities(None, sets)?)
 }
 
 /// Starts a program with these standard streams, as the leader of a new process group.

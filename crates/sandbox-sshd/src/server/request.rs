@@ -317,7 +317,9 @@ impl UnstartedChannel {
 
     fn environment(&self, server: &ServerState) -> Result<Environment, StartError> {
         self.check_length()?;
-        let mut env = command_environment(&server.config, &self.env);
+        let requested = self.env.iter();
+        let requested = requested.map(|(name, value)| (name.into(), value.into()));
+        let mut env = command_environment(&server.config, requested);
         if let Some(terminal) = &self.terminal {
             set_variable(
                 &mut env.variables,
