@@ -148,23 +148,33 @@ impl GuestChannel {
         }
     }
 
+    /// As [`next`](Self::next), and not longer than the timeout.
+    ///
+    /// # Errors
+    ///
+    /// As [`next`](Self::next).
+    pub async fn next_at_once(&mut self) -> Result<Option<GuestFrame>> {
+        let timeout = self.timeout;
+        let next = tokio::time::timeout(timeout, self.next());
+        next.await.map_err(|_elapsed| no_answer(timeout))?
+    }
+
     /// Waits for the next frame, which has to be a message, and not longer than the timeout.
     ///
     /// # Errors
     ///
     /// As [`next`](Self::next), and [`Refused`](Error::Refused) if the server refuses the operation.
     pub async fn reply<T: DeserializeOwned>(&mut self) -> Result<T> {
-        let timeout = self.timeout;
-        let next = tokio::time::timeout(timeout, self.next());
-        let frame = next.await.map_err(|_elapsed| no_answer(timeout))??;
-        match frame {
-            Some(GuestFrame::Frame(frame)) if frame.kind == FrameKind::Message => {
-                parse(&frame.payload)
-            }
-            Some(GuestFrame::Frame(_)) => Err(lost(io::ErrorKind::InvalidData.into())),
-            Some(GuestFrame::Refused(refusal)) => Err(Error::Refused(Box::new(refusal))),
-            None => Err(lost(io::ErrorKind::UnexpectedEof.into())),
-        }
+        into_reply(self.next_at_once().await?)
+    }
+
+    /// As [`reply`](Self::reply), however long that takes.
+    ///
+    /// # Errors
+    ///
+    /// As [`reply`](Self::reply).
+    pub async fn reply_whenever<T: DeserializeOwned>(&mut self) -> Result<T> {
+        into_reply(self.next().await?)
     }
 
     /// Sends a request, and returns the reply, for operations that consist of these two.
@@ -218,6 +228,15 @@ impl fmt::Debug for GuestChannel {
         f.debug_struct("GuestChannel")
             .field("timeout", &self.timeout)
             .finish_non_exhaustive()
+    }
+}
+
+fn into_reply<T: DeserializeOwned>(frame: Option<GuestFrame>) -> Result<T> {
+    match frame {
+        Some(GuestFrame::Frame(frame)) if frame.kind == FrameKind::Message => parse(&frame.payload),
+        Some(GuestFrame::Frame(_)) => Err(lost(io::ErrorKind::InvalidData.into())),
+        Some(GuestFrame::Refused(refusal)) => Err(Error::Refused(Box::new(refusal))),
+        None => Err(lost(io::ErrorKind::UnexpectedEof.into())),
     }
 }
 
@@ -277,7 +296,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_refusal_is_an_error_of_its_own() {
-        let error = call(b"\0\0\0\x25\x01{\"code\":\"unsupported\",\"message\":\"m\"}").await;
+        let error = call(b"\0\0\0\x24\x01{\"code\":\"unsupported\",\"message\":\"m\"}").await;
         let error = error.unwrap_err();
         assert!(
             matches!(&error, Error::Refused(refusal) if refusal.code == RefusalCode::Unsupported),

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use sandbox_core::guest::{
@@ -42,10 +43,17 @@ impl From<Refusal> for Stop {
 
 /// The client of one operation.
 pub(crate) struct Client<'a> {
-    output: &'a Output,
+    sender: ClientSender<'a>,
     frames: mpsc::Receiver<io::Result<Frame>>,
+}
+
+/// What sends to the client of one operation.
+pub(crate) struct ClientSender<'a> {
+    output: &'a Output,
     /// A permit for each byte of content that may be sent.
     window: Arc<Semaphore>,
+    /// A part of a frame was sent, or is being sent.
+    is_in_frame: AtomicBool,
 }
 
 impl<'a> Client<'a> {
@@ -57,12 +65,12 @@ impl<'a> Client<'a> {
         let (sender, frames) = mpsc::channel(MAX_WAITING);
         let window = Arc::new(Semaphore::new(WINDOW));
         let receiving = receive(input, sender, Arc::clone(&window));
-        let client = Self {
+        let sender = ClientSender {
             output,
-            frames,
             window,
+            is_in_frame: AtomicBool::new(false),
         };
-        (client, receiving)
+        (Self { sender, frames }, receiving)
     }
 
     /// Waits for the request.
@@ -92,6 +100,59 @@ impl<'a> Client<'a> {
         }
     }
 
+    /// Returns what sends to the client, and a future that ends if the client sends anything itself, which
+    /// it may not do any more.
+    pub(crate) fn split(&mut self) -> (&ClientSender<'a>, impl Future<Output = Stop>) {
+        let Self { sender, frames } = self;
+        let violation = async {
+            match frames.recv().await {
+                Some(frame) => sent_frame(frame)
+                    .err()
+                    .unwrap_or_else(|| malformed("nothing was expected")),
+                // The end of the input ends no operation.
+                None => std::future::pending().await,
+            }
+        };
+        (sender, violation)
+    }
+
+    /// Sends a message.
+    pub(crate) async fn send(&self, message: &impl Serialize) -> Result<(), Stop> {
+        self.sender.send(message).await
+    }
+
+    /// Sends content once the client has room for it.
+    pub(crate) async fn send_content(&self, kind: FrameKind, content: &[u8]) -> Result<(), Stop> {
+        self.sender.send_content(kind, content).await
+    }
+
+    /// Says that the content, or a list, is complete.
+    pub(crate) async fn end_content(&self) -> Result<(), Stop> {
+        self.sender.put(FrameKind::ContentEnd, &[]).await
+    }
+
+    /// Sends the refusal, after which nothing follows. If a frame was cut off, the channel is closed instead.
+    pub(super) async fn refuse(&self, refusal: &Refusal) -> Result<(), ChannelClosed> {
+        if self.sender.is_in_frame.load(Ordering::Relaxed) {
+            self.sender.output.close().await?;
+            return Err(ChannelClosed);
+        }
+        let json = serde_json::to_vec(refusal).unwrap_or_default();
+        match self.sender.put(FrameKind::Refusal, &json).await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(ChannelClosed),
+        }
+    }
+
+    async fn next(&mut self) -> Result<Frame, Stop> {
+        match self.frames.recv().await {
+            Some(frame) => sent_frame(frame),
+            None => Err(Stop::Closed),
+        }
+    }
+}
+
+impl ClientSender<'_> {
     /// Sends a message.
     pub(crate) async fn send(&self, message: &impl Serialize) -> Result<(), Stop> {
         let json = serde_json::to_vec(message).map_err(|error| {
@@ -114,36 +175,23 @@ impl<'a> Client<'a> {
         Ok(())
     }
 
-    /// Says that the content, or a list, is complete.
-    pub(crate) async fn end_content(&self) -> Result<(), Stop> {
-        self.put(FrameKind::ContentEnd, &[]).await
-    }
-
-    /// Sends the refusal, after which nothing follows.
-    pub(super) async fn refuse(&self, refusal: &Refusal) -> Result<(), ChannelClosed> {
-        let json = serde_json::to_vec(refusal).unwrap_or_default();
-        match self.put(FrameKind::Refusal, &json).await {
-            Ok(()) => Ok(()),
-            Err(_) => Err(ChannelClosed),
-        }
-    }
-
     async fn put(&self, kind: FrameKind, payload: &[u8]) -> Result<(), Stop> {
         let mut encoded = BytesMut::new();
         put_frame(&mut encoded, kind, payload)
             .map_err(|error| Refusal::new(RefusalCode::LimitReached, error.to_string()))?;
-        Ok(self.output.send_stdout(encoded.freeze()).await?)
+        self.is_in_frame.store(true, Ordering::Relaxed);
+        self.output.send_stdout(encoded.freeze()).await?;
+        self.is_in_frame.store(false, Ordering::Relaxed);
+        Ok(())
     }
+}
 
-    async fn next(&mut self) -> Result<Frame, Stop> {
-        match self.frames.recv().await {
-            Some(Ok(frame)) => Ok(frame),
-            Some(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
-                Err(malformed(&error.to_string()))
-            }
-            Some(Err(_)) | None => Err(Stop::Closed),
-        }
-    }
+/// Returns a frame of the client, or why it is none.
+fn sent_frame(frame: io::Result<Frame>) -> Result<Frame, Stop> {
+    frame.map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData => malformed(&error.to_string()),
+        _ => Stop::Closed,
+    })
 }
 
 fn malformed(why: &str) -> Stop {

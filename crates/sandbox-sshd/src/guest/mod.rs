@@ -2,18 +2,19 @@
 //!
 //! Each has a channel of its own, and ends when that is closed.
 
-#[allow(dead_code, reason = "not every operation sends content yet")]
 mod client;
 mod files;
 mod processes;
 mod sandbox;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use sandbox_core::guest::{GuestRequest, Refusal, RefusalCode};
 
 use self::client::Client;
 pub(crate) use self::client::Stop;
+pub(crate) use self::processes::SharedProcesses;
 use crate::channel::io::{ChannelIo, send_unless_closed};
 use crate::channel::output::{ChannelClosed, Exit};
 
@@ -21,11 +22,12 @@ use crate::channel::output::{ChannelClosed, Exit};
 pub(crate) struct Guest {
     /// The home directory, from which relative paths begin.
     home: PathBuf,
+    processes: Arc<SharedProcesses>,
 }
 
 impl Guest {
-    pub(crate) fn new(home: PathBuf) -> Self {
-        Self { home }
+    pub(crate) fn new(home: PathBuf, processes: Arc<SharedProcesses>) -> Self {
+        Self { home, processes }
     }
 }
 

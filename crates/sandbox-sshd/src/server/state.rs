@@ -11,7 +11,7 @@ use super::owner::Owner;
 use super::ssh_config::ssh_config;
 use crate::config::ServerConfig;
 use crate::error::ServerError;
-use crate::guest::Guest;
+use crate::guest::{Guest, SharedProcesses};
 use crate::jobs::Jobs;
 use crate::lifetime::Lifetime;
 use crate::process::home::find_user_shell;
@@ -20,7 +20,7 @@ use crate::process::table::ProcessTable;
 
 /// The state of one server.
 pub(crate) struct ServerState {
-    pub(crate) config: ServerConfig,
+    pub(crate) config: Arc<ServerConfig>,
     pub(crate) ssh: Arc<russh::server::Config>,
     pub(crate) lifetime: Arc<Lifetime>,
     pub(crate) processes: Arc<ProcessTable>,
@@ -60,13 +60,19 @@ impl ServerState {
             Arc::clone(&spawner),
             Arc::clone(&lifetime),
         );
+        let config = Arc::new(config);
+        let shared = SharedProcesses::new(
+            Arc::clone(&config),
+            Arc::clone(&spawner),
+            Arc::clone(&lifetime),
+        );
         Ok(Arc::new(Self {
             ssh: Arc::new(ssh_config(host_key)),
             lifetime,
             processes,
             spawner,
             jobs,
-            guest: Guest::new(config.home.clone()),
+            guest: Guest::new(config.home.clone(), shared),
             pending_logins: PendingLogins::new(config.max_pending_logins),
             stop: CancellationToken::new(),
             owner: Owner::new(authorized_keys, config.is_claimable),

@@ -1,5 +1,7 @@
 //! Requests about shared processes.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::FilePath;
@@ -58,8 +60,9 @@ pub struct ProcessSpec {
     /// The program and its arguments. If there is no such program, the process ends with the exit code 127 and
     /// a message on standard error, as in a shell; with 126 if it cannot be run.
     pub argv: Vec<FilePath>,
-    /// The working directory: absolute, relative to the home directory, or beginning with `~/`. One that does
-    /// not exist is refused as [`Invalid`](super::RefusalCode::Invalid).
+    /// The working directory: absolute, relative to the home directory of the user, or beginning with `~/`. One
+    /// that does not exist is refused as [`Invalid`](super::RefusalCode::Invalid). Without one it is the home
+    /// directory of the sandbox.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub directory: Option<FilePath>,
     /// Variables to add to the sandbox's environment: names with values.
@@ -78,9 +81,98 @@ pub struct ProcessSpec {
     /// attached get the refusal [`TimedOut`](super::RefusalCode::TimedOut).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
-    /// The user to run it as; without one, the sandbox's own.
+    /// The user to run it as, by name or number; without one, the sandbox's own. The groups and the home
+    /// directory are those in `/etc/group` and `/etc/passwd` of the sandbox. Another user than its own needs a
+    /// server that is root, and is refused as [`PermissionDenied`](super::RefusalCode::PermissionDenied) otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+}
+
+impl ProcessSpec {
+    /// Describes a process that runs this program: a path, or a name that is looked up in `PATH`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use sandbox_core::guest::ProcessSpec;
+    ///
+    /// let server = ProcessSpec::new("python3")
+    ///     .args(["-m", "http.server"])
+    ///     .directory("~/www")
+    ///     .tag("web")
+    ///     .timeout(Duration::from_secs(3600));
+    /// assert_eq!(server.argv, ["python3", "-m", "http.server"]);
+    /// ```
+    pub fn new(program: impl Into<FilePath>) -> Self {
+        Self {
+            argv: vec![program.into()],
+            ..Self::default()
+        }
+    }
+
+    /// Adds an argument.
+    #[must_use]
+    pub fn arg(mut self, argument: impl Into<FilePath>) -> Self {
+        self.argv.push(argument.into());
+        self
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args(mut self, arguments: impl IntoIterator<Item = impl Into<FilePath>>) -> Self {
+        self.argv.extend(arguments.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets the working [`directory`](Self#structfield.directory).
+    #[must_use]
+    pub fn directory(mut self, directory: impl Into<FilePath>) -> Self {
+        self.directory = Some(directory.into());
+        self
+    }
+
+    /// Adds a variable to the environment.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<FilePath>, value: impl Into<FilePath>) -> Self {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// Gives it standard input.
+    #[must_use]
+    pub fn stdin(mut self) -> Self {
+        self.stdin = true;
+        self
+    }
+
+    /// Runs it in a terminal of this size.
+    #[must_use]
+    pub fn terminal(mut self, size: TerminalSize) -> Self {
+        self.terminal = Some(size);
+        self
+    }
+
+    /// Sets a name by which it is found. It need not be unique.
+    #[must_use]
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.tag = Some(tag.into());
+        self
+    }
+
+    /// Kills it after this time, of which milliseconds count.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        // A longer time than can be told is none.
+        self.timeout_ms = u64::try_from(timeout.as_millis()).ok();
+        self
+    }
+
+    /// Runs it as this user of the sandbox.
+    #[must_use]
+    pub fn user(mut self, user: impl Into<String>) -> Self {
+        self.user = Some(user.into());
+        self
+    }
 }
 
 /// The size of a terminal, in characters.
@@ -104,6 +196,24 @@ pub enum ProcessSelector {
     Tag(String),
 }
 
+impl From<u32> for ProcessSelector {
+    fn from(pid: u32) -> Self {
+        Self::Pid(pid)
+    }
+}
+
+impl From<&str> for ProcessSelector {
+    fn from(tag: &str) -> Self {
+        Self::Tag(tag.to_owned())
+    }
+}
+
+impl From<String> for ProcessSelector {
+    fn from(tag: String) -> Self {
+        Self::Tag(tag)
+    }
+}
+
 /// The input of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -120,7 +230,7 @@ pub enum InputTarget {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ProcessStarted {
-    /// Its id inside the sandbox.
+    /// Its id inside the sandbox; 0 if its program could not be run.
     pub pid: u32,
 }
 
