@@ -52,6 +52,7 @@
 //! | settings from the environment | [`Client::from_env`], [`Settings`] |
 //! | commands | [`Sandbox::command`], [`Sandbox::shell`], [`Process`], [`Output`] |
 //! | background jobs | [`Command::spawn_detached`], [`Sandbox::jobs`], [`Job`] |
+//! | processes that several clients attach to | [`Sandbox::processes`] |
 //! | files | [`Sandbox::files`], [`Sandbox::upload`], [`Sandbox::download_dir`] |
 //! | in place writes, attributes, exact events of directories | [`Sandbox::guest_files`] |
 //! | ports | [`Sandbox::forward`] |
@@ -128,6 +129,13 @@ pub use sandbox_core::protocol::JobRecord;
 pub use sandbox_core::{
     AttachOptions, ControlMessage, Env, ExecEvent, ExecRequest, ExitStatus, JobId, Notice, Output,
     Process, ProcessControl, ProcessDriver, ProcessStdin, Program, Pty, PtySize, Signal,
+};
+
+// Shared processes.
+pub use handle::process_input::ProcessInput;
+pub use handle::processes::{AttachedProcess, ProcessEvent, SharedProcesses};
+pub use sandbox_core::guest::{
+    InputTarget, ProcessSelector, ProcessSpec, SharedProcess, TerminalSize,
 };
 
 // Files.

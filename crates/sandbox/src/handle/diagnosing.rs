@@ -25,20 +25,14 @@ pub(super) struct DiagnosingSession {
 /// Diagnoses the errors of one sandbox. It does not hold the sandbox's handle, because a running
 /// process does not keep a sandbox attached.
 #[derive(Clone)]
-struct Diagnoser {
+pub(super) struct Diagnoser {
     backend: Arc<dyn SandboxBackend>,
     id: SandboxId,
     end: Arc<EndState>,
 }
 
 impl DiagnosingSession {
-    pub(super) fn new(
-        session: Arc<dyn Session>,
-        backend: Arc<dyn SandboxBackend>,
-        id: SandboxId,
-        end: Arc<EndState>,
-    ) -> Self {
-        let diagnoser = Diagnoser { backend, id, end };
+    pub(super) fn new(session: Arc<dyn Session>, diagnoser: Diagnoser) -> Self {
         Self { session, diagnoser }
     }
 
@@ -58,7 +52,12 @@ impl DiagnosingSession {
 }
 
 impl Diagnoser {
-    async fn diagnose(&self, error: Error) -> Error {
+    pub(super) fn new(backend: Arc<dyn SandboxBackend>, id: SandboxId, end: Arc<EndState>) -> Self {
+        Self { backend, id, end }
+    }
+
+    /// Adds the backend's diagnosis to the error of a lost connection.
+    pub(super) async fn diagnose(&self, error: Error) -> Error {
         let error = add_diagnosis(&*self.backend, &self.id, error).await;
         if matches!(error, Error::NotFound { .. }) {
             self.end.record();

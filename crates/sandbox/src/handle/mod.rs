@@ -12,6 +12,8 @@ pub(crate) mod guest_files;
 pub(crate) mod job;
 pub(crate) mod job_log;
 mod lifecycle;
+pub(crate) mod process_input;
+pub(crate) mod processes;
 pub(crate) mod watch;
 
 use std::fmt;
@@ -22,7 +24,7 @@ use sandbox_core::{
     SandboxId, SandboxInfo, Session, Uid,
 };
 
-use self::diagnosing::DiagnosingSession;
+use self::diagnosing::{Diagnoser, DiagnosingSession};
 use self::end::EndState;
 use crate::parts::Parts;
 
@@ -54,6 +56,8 @@ struct Inner {
     info: SandboxInfo,
     access: Arc<Access>,
     session: Arc<dyn Session>,
+    /// For the errors of channels that the session has opened.
+    diagnoser: Diagnoser,
     /// Sent with every command. Secrets are stored only here.
     env: Env,
     end: Arc<EndState>,
@@ -166,17 +170,18 @@ impl Sandbox {
         on_end: Box<dyn Fn() + Send + Sync>,
     ) -> Self {
         let end = Arc::new(EndState::new(on_end));
-        let session = DiagnosingSession::new(
-            session,
+        let diagnoser = Diagnoser::new(
             Arc::clone(&parts.backend),
             info.id.clone(),
             Arc::clone(&end),
         );
+        let session = DiagnosingSession::new(session, diagnoser.clone());
         let inner = Arc::new(Inner {
             parts,
             info,
             access,
             session: Arc::new(session),
+            diagnoser,
             env,
             end,
         });

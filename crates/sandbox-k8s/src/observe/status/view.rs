@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use k8s_openapi::api::core::v1::{
@@ -159,6 +160,19 @@ impl PodView {
             problem,
             limits,
         })
+    }
+
+    /// Takes over the problem of a former view if this one has the same, but no longer names the cause: a kubelet
+    /// that waits before its next attempt reports only that.
+    pub(crate) fn recall_cause(&mut self, former: Option<&Arc<Self>>) {
+        let known = former.and_then(|former| former.problem.as_ref());
+        if let (Some(problem), Some(known)) = (&mut self.problem, known)
+            && (problem.reason, &problem.container) == (known.reason, &known.container)
+            && problem.is_vague()
+            && !known.is_vague()
+        {
+            problem.clone_from(known);
+        }
     }
 
     /// Returns the public description.
