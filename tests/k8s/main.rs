@@ -45,12 +45,10 @@ use sandbox_testkit::peers;
 /// case waits for it.
 const CASES_AT_ONCE: usize = 24;
 
-/// Cases that run first, and one after another: they measure this process's memory, or fill it, or
-/// wait for events of the kubelet, which sends only five a second (before 1.27).
-const ALONE: [&str; 3] = [
+/// Cases that run first, and one after another: they measure this process's memory, or fill it.
+const ALONE: [&str; 2] = [
     "a_gibibyte_of_output_is_capped_in_little_memory",
     "both_ways_at_once",
-    "an_image_that_cannot_be_fetched",
 ];
 
 fn main() -> ExitCode {

@@ -77,7 +77,9 @@ pub(super) async fn diagnose(shared: &Shared, id: &SandboxId) -> Result<Diagnosi
 /// Diagnoses a sandbox of this client whose Pod does not exist any more.
 async fn diagnose_missing(shared: &Shared, id: &SandboxId, uid: &Uid) -> Diagnosis {
     let deadline = Deadline::from_now(DETAILS_TIMEOUT);
-    let cluster_events = list_events(shared, id, uid, deadline).await;
+    let cluster_events = list_events(shared, id, uid, deadline)
+        .await
+        .unwrap_or_default();
     let missing = "its Pod no longer exists, and this client did not delete it";
     let mut diagnosis = Diagnosis::default();
     diagnosis.is_final = true;
@@ -104,46 +106,53 @@ fn may_events_explain(view: &PodView) -> bool {
         .is_none_or(|problem| problem.is_unexplained)
 }
 
-/// Reads the cluster's events of a Pod. If the Pod waits for a reason that nothing names yet, the sources of its
-/// volumes are looked for, and the events are read again for a while: a busy kubelet reports late.
+/// Reads the cluster's events of a Pod. If the Pod waits for a reason that nothing names yet, the events are read
+/// again for a while: a busy kubelet reports late. If its status has no problem at all, the sources of its volumes
+/// are looked for as well.
 async fn read_events(
     shared: &Shared,
     view: &PodView,
     deadline: Deadline,
 ) -> (Vec<Event>, SourceCheck) {
-    let is_waiting =
-        view.state == SandboxState::Pending && view.scheduled.is_some() && view.problem.is_none();
+    let problem = view.problem.as_ref();
+    let is_waiting = view.state == SandboxState::Pending
+        && view.scheduled.is_some()
+        && problem.is_none_or(Problem::is_vague);
     let mut sources = None;
     loop {
-        let events = list_events(shared, &view.id, &view.uid, deadline).await;
+        let read = list_events(shared, &view.id, &view.uid, deadline).await;
+        let is_readable = read.is_some();
+        let events = read.unwrap_or_default();
         let names_a_problem = || {
             let events: Vec<_> = events.iter().filter_map(cluster_event).collect();
-            problem_from_events(None, &events).is_some()
+            problem_from_events(problem, &events).is_some()
         };
         if !is_waiting || names_a_problem() {
             return (events, SourceCheck::default());
         }
-        if sources.is_none() {
+        if problem.is_none() && sources.is_none() {
             sources = Some(check_sources(shared, &view.id, deadline).await);
         }
         let is_missing = sources
             .as_ref()
             .is_some_and(|found| found.missing.is_some());
-        if is_missing || deadline.remaining() < EVENTS_PAUSE {
+        if is_missing || !is_readable || deadline.remaining() < EVENTS_PAUSE {
             return (events, sources.unwrap_or_default());
         }
         sleep(EVENTS_PAUSE).await;
     }
 }
 
-async fn list_events(shared: &Shared, id: &SandboxId, uid: &Uid, deadline: Deadline) -> Vec<Event> {
-    match shared.api().list_events(uid, deadline).await {
-        Ok(events) => events,
-        Err(error) => {
-            tracing::debug!(sandbox.id = %id, %error, "cluster events not read");
-            Vec::new()
-        }
-    }
+/// Returns `None` if the events cannot be read, for example because the permission is missing.
+async fn list_events(
+    shared: &Shared,
+    id: &SandboxId,
+    uid: &Uid,
+    deadline: Deadline,
+) -> Option<Vec<Event>> {
+    let read = shared.api().list_events(uid, deadline).await;
+    read.inspect_err(|error| tracing::debug!(sandbox.id = %id, %error, "cluster events not read"))
+        .ok()
 }
 
 /// Describes a Pod on a node that has not reported why its container does not run.

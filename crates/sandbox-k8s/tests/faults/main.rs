@@ -9,6 +9,7 @@ mod delete;
 mod ends;
 mod errors;
 mod identity;
+mod image_pulls;
 mod lease;
 mod lifetime;
 mod logs;

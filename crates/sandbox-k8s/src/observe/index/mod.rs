@@ -212,6 +212,11 @@ impl Index {
         }
     }
 
+    /// Adds the cause that the status of this Pod named before, if it names none any more.
+    pub(crate) fn recall_cause(&self, view: &mut PodView) {
+        view.recall_cause(self.pods.get(&view.uid));
+    }
+
     /// Records a Pod that was requested after [`unconfirmed_writes`](Self::unconfirmed_writes).
     #[must_use]
     pub(crate) fn record_read(&mut self, view: PodView) -> Vec<Waiter> {
@@ -289,7 +294,8 @@ impl Index {
         }
     }
 
-    fn apply_view(&mut self, view: PodView) -> Vec<Waiter> {
+    fn apply_view(&mut self, mut view: PodView) -> Vec<Waiter> {
+        self.recall_cause(&mut view);
         // The event is older than the deletion.
         if self.pending.is_deleted(&view.uid) {
             return Vec::new();

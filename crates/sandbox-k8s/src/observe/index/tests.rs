@@ -1,6 +1,6 @@
 use super::pending_writes::{CONFIRM_AFTER, TOMBSTONE_TTL};
 use super::*;
-use crate::observe::status::PodView;
+use crate::observe::status::{PodView, judge_waiting};
 use sandbox_core::SandboxState;
 use serde_json::json;
 use std::time::Duration;
@@ -98,6 +98,54 @@ impl Run {
             .unwrap()
             .as_secs()
     }
+}
+
+/// `a` with a container that waits for this reason.
+fn waiting_a(version: &str, reason: &str, message: &str) -> PodView {
+    let mut view = a(version, "Pending");
+    let waiting = json!({"reason": reason, "message": message});
+    view.problem = judge_waiting(&serde_json::from_value(waiting).unwrap());
+    view
+}
+
+#[test]
+fn a_cause_is_known_until_there_is_another_or_none() {
+    let refused = "failed to pull image: dial tcp 127.0.0.1:1: connection refused";
+    let problem = |run: &Run| run.view("sbx-a").problem.clone();
+    let message = |run: &Run| problem(run).unwrap().message;
+    let mut run = Run::with_pods([a("1", "Pending")]);
+    run.apply(Event::Apply(waiting_a(
+        "2",
+        "ImagePullBackOff",
+        "Back-off pulling image",
+    )));
+    assert_eq!(message(&run), "Back-off pulling image");
+    run.apply(Event::Apply(waiting_a("3", "ErrImagePull", refused)));
+    let cause = message(&run);
+    assert!(cause.starts_with(refused), "{cause}");
+    let waits = waiting_a("4", "ImagePullBackOff", "Back-off pulling image");
+    run.apply(Event::Apply(waits.clone()));
+    assert_eq!(message(&run), cause);
+    // A list after an interruption and a read show the same.
+    run.list([waits.clone()]);
+    let mut read = waits;
+    run.index.recall_cause(&mut read);
+    assert_eq!(read.problem, problem(&run));
+    assert_eq!(run.record_read(read), 0);
+    let other = waiting_a("5", "ErrImagePull", "503 Service Unavailable");
+    run.apply(Event::Apply(other));
+    assert_eq!(message(&run), "503 Service Unavailable");
+    // A problem of another kind has its own message, and one that is over is forgotten.
+    run.apply(Event::Apply(waiting_a("6", "SomethingNew", "Error: new")));
+    assert_eq!(message(&run), "Error: new");
+    run.apply(Event::Apply(a("7", "Running")));
+    assert_eq!(problem(&run), None);
+    run.apply(Event::Apply(waiting_a(
+        "8",
+        "ImagePullBackOff",
+        "Back-off pulling image",
+    )));
+    assert_eq!(message(&run), "Back-off pulling image");
 }
 
 #[test]

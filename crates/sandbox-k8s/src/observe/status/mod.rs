@@ -23,6 +23,8 @@ pub(crate) use ended_by_cluster::end_from_events;
 pub(crate) use event_problem::{missing_source_problem, problem_from_events};
 pub(crate) use events::{cluster_event, events_since};
 pub(crate) use identity::Identity;
+#[cfg(test)]
+pub(crate) use pending_reason::judge_waiting;
 pub(crate) use problem::Problem;
 pub(crate) use view::PodView;
 pub(crate) use view::managed_view;

@@ -8,7 +8,7 @@ use super::problem::{Problem, WaitLimit};
 use super::start_failure::judge_start;
 
 /// Judges a waiting container; `None` if that is normal.
-pub(super) fn judge_waiting(state: &ContainerStateWaiting) -> Option<Problem> {
+pub(crate) fn judge_waiting(state: &ContainerStateWaiting) -> Option<Problem> {
     let reason = state.reason.as_deref().unwrap_or_default();
     let message = state.message.as_deref().unwrap_or_default();
     let text = if message.is_empty() { reason } else { message };

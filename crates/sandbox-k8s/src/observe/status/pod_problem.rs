@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::{ContainerStatus, PodStatus};
 use sandbox_core::CreationReason;
 
-use super::problem::{Problem, WaitLimit};
+use super::problem::{INIT_CONTAINER, Problem, WaitLimit};
 use super::{end_reason, pending_reason};
 use crate::names::SERVER;
 
@@ -105,7 +105,7 @@ fn init_container_problem(status: &PodStatus) -> Option<Problem> {
         .filter(|other| other.name != SERVER);
     others.into_iter().find_map(|other| {
         let problem = pending_reason::judge_waiting(other.state.as_ref()?.waiting.as_ref()?)?;
-        let message = format!("init container {}: {}", other.name, problem.message);
+        let message = format!("{INIT_CONTAINER}{}: {}", other.name, problem.message);
         // One that restarts repeatedly, as a sidecar may, is not final for Kubernetes either.
         let wait_limit = match problem.reason {
             CreationReason::ImagePull => problem.wait_limit,

@@ -26,6 +26,9 @@ pub(crate) struct Problem {
     pub(crate) container: Option<String>,
 }
 
+/// Begins the message about an init container, before its name.
+pub(super) const INIT_CONTAINER: &str = "init container ";
+
 /// How long a problem is worth waiting for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WaitLimit {
@@ -57,7 +60,12 @@ impl Problem {
 
     /// Whether the message names no cause, so that an earlier message is more useful.
     pub(crate) fn is_vague(&self) -> bool {
-        is_vague(&self.message)
+        let prefix = self
+            .container
+            .as_ref()
+            .map(|name| format!("{INIT_CONTAINER}{name}: "));
+        let message = prefix.and_then(|prefix| self.message.strip_prefix(&prefix));
+        is_vague(message.unwrap_or(&self.message))
     }
 
     pub(super) fn fatal(reason: CreationReason, message: impl Into<String>) -> Self {

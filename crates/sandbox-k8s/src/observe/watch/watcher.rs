@@ -74,10 +74,12 @@ impl Watch {
     async fn identify_within(&self, id: &SandboxId, limit: Duration) -> Result<Identity> {
         self.start();
         let found = self.api.get::<Pod>(id, Deadline::from_now(limit)).await?;
-        let identity = Identity::from_pod(found.as_ref().map(|(pod, _)| pod));
-        if let Identity::Sandbox(view) = &identity {
-            self.shared
-                .update(|index| index.record_read(PodView::clone(view)));
+        let mut identity = Identity::from_pod(found.as_ref().map(|(pod, _)| pod));
+        if let Identity::Sandbox(view) = &mut identity {
+            self.shared.update(|index| {
+                index.recall_cause(Arc::make_mut(view));
+                index.record_read(PodView::clone(view))
+            });
         }
         Ok(identity)
     }
