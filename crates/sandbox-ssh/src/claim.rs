@@ -1,7 +1,9 @@
 //! The request to sandbox-sshd to claim a sandbox, and its response.
 
 use sandbox_core::protocol::{self, ClaimRefusal};
-use sandbox_core::{ClaimRequest, ConnectionStage, Error, ExitStatus, Output, Result};
+use sandbox_core::{
+    ClaimRequest, CommandCause, ConnectionStage, Error, ExitStatus, Output, Result,
+};
 
 use crate::jobs::whole_seconds;
 use crate::text::escape;
@@ -20,7 +22,15 @@ pub(crate) fn claim_variables(request: &ClaimRequest) -> Vec<(&'static str, Stri
 }
 
 /// Returns whether the server accepted the claim: `false` if another client was faster.
-pub(crate) fn parse_claimed(output: &Output) -> Result<bool> {
+pub(crate) fn parse_claimed(output: Result<Output>) -> Result<bool> {
+    let output = output.map_err(|error| match error {
+        // A server that knows claims starts each, and reports a refusal by the exit code.
+        Error::Command {
+            cause: CommandCause::NotStarted { .. },
+            ..
+        } => older_server_error(),
+        other => other,
+    })?;
     let refusal = match output.status {
         ExitStatus::Code(0) => return Ok(true),
         ExitStatus::Code(code) => ClaimRefusal::from_exit(code),
@@ -43,6 +53,15 @@ pub(crate) fn parse_claimed(output: &Output) -> Result<bool> {
             Err(Error::connection(ConnectionStage::Channel, message, None))
         }
     }
+}
+
+fn older_server_error() -> Error {
+    Error::unsupported_because(
+        "being claimed",
+        "the sandbox",
+        "its server is of a version that cannot be claimed",
+        "fill the pool with this version of the SDK (sandbox pool run) and its server's image",
+    )
 }
 
 #[cfg(test)]
@@ -69,7 +88,8 @@ mod tests {
 
     #[test]
     fn the_exit_code_says_what_became_of_the_claim() {
-        let parse = |code: u32| parse_claimed(&Output::new(ExitStatus::Code(code), "", "why\x1b"));
+        let parse =
+            |code: u32| parse_claimed(Ok(Output::new(ExitStatus::Code(code), "", "why\x1b")));
         assert!(parse(0).unwrap());
         let code = |refusal: ClaimRefusal| u32::from(refusal.exit_code());
         assert!(!parse(code(ClaimRefusal::AlreadyClaimed)).unwrap());

@@ -317,7 +317,7 @@ impl Session for SshSession {
         let control = claim::claim_variables(&request);
         let request =
             StartRequest::for_subsystem(protocol::CLAIM_SUBSYSTEM, control, timeout, false);
-        claim::parse_claimed(&self.collect(request, jobs::MESSAGE_CAP).await?)
+        claim::parse_claimed(self.collect(request, jobs::MESSAGE_CAP).await)
     }
 
     async fn open_tree(&self, direction: Direction) -> Result<TreeChannel> {

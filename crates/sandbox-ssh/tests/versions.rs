@@ -14,12 +14,13 @@ use russh::SshId;
 use russh::keys::PrivateKey;
 use russh::server::{Auth, Config, Handler, VerifiedPublicKey};
 use sandbox_core::{
-    ByteStream, Connector, Deadline, Endpoint, Error, Result, SessionSource, protocol,
+    ByteStream, ClaimRequest, Connector, Deadline, Endpoint, Error, KeyPair, Result, Session,
+    SessionSource, protocol,
 };
 use sandbox_ssh::{SshOptions, SshSessions};
 use support::daemon::Keys;
 
-/// Accepts every login, and identifies itself as a version of sandbox-sshd.
+/// Accepts every login, knows no subsystem, and identifies itself as a version of sandbox-sshd.
 struct Named {
     config: Arc<Config>,
     connections: AtomicUsize,
@@ -36,6 +37,25 @@ impl Handler for Open {
         _: VerifiedPublicKey<'_>,
     ) -> Result<Auth, Self::Error> {
         Ok(Auth::Accept)
+    }
+
+    async fn channel_open_session(
+        &mut self,
+        _: russh::Channel<russh::server::Msg>,
+        reply: russh::server::ChannelOpenHandle,
+        _: &mut russh::server::Session,
+    ) -> Result<(), Self::Error> {
+        reply.accept().await;
+        Ok(())
+    }
+
+    async fn subsystem_request(
+        &mut self,
+        channel: russh::ChannelId,
+        _: &str,
+        session: &mut russh::server::Session,
+    ) -> Result<(), Self::Error> {
+        session.channel_failure(channel)
     }
 }
 
@@ -61,7 +81,7 @@ impl Connector for Named {
     }
 }
 
-async fn open(version: &str) -> (Result<()>, usize) {
+async fn open(version: &str) -> (Result<Arc<dyn Session>>, usize) {
     let keys = Keys::new();
     let config = Config {
         server_id: SshId::Standard(Cow::Owned(format!("{}{version}", protocol::SERVER_ID))),
@@ -81,10 +101,7 @@ async fn open(version: &str) -> (Result<()>, usize) {
     let session = sessions
         .session(access, Deadline::from_now(Duration::from_secs(20)))
         .await;
-    (
-        session.map(|_| ()),
-        connector.connections.load(Ordering::Relaxed),
-    )
+    (session, connector.connections.load(Ordering::Relaxed))
 }
 
 #[tokio::test]
@@ -92,7 +109,7 @@ async fn a_compatible_version_is_accepted_and_another_one_explained() {
     open(protocol::VERSION).await.0.unwrap();
     for version in ["999.0.0", "odd", ""] {
         let (result, connections) = open(version).await;
-        let error = result.unwrap_err();
+        let error = result.err().unwrap();
         assert!(matches!(error, Error::Unsupported { .. }), "{error:?}");
         let text = error.to_string();
         assert!(
@@ -103,4 +120,18 @@ async fn a_compatible_version_is_accepted_and_another_one_explained() {
         assert!(!error.is_retryable());
         assert_eq!(connections, 1, "there is no retry");
     }
+}
+
+#[tokio::test]
+async fn a_server_from_before_claims_is_explained() {
+    let session = open(protocol::VERSION).await.0.unwrap();
+    let request = ClaimRequest::new(KeyPair::generate().unwrap().public);
+    let error = session.claim(request).await.unwrap_err();
+    assert!(matches!(error, Error::Unsupported { .. }), "{error:?}");
+    assert!(!error.is_retryable());
+    assert_eq!(
+        error.to_string(),
+        "the sandbox does not support being claimed: its server is of a version that cannot be claimed; fill the pool \
+         with this version of the SDK (sandbox pool run) and its server's image"
+    );
 }

@@ -193,6 +193,25 @@ async fn one_that_has_ended_is_deleted_and_one_of_another_client_is_left_alone()
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_server_that_cannot_be_claimed_is_deleted_and_no_other_is_tried() {
+    let world = World::default();
+    let filler = filled(&world, 3).await;
+    world.with(|state| state.older_servers = true);
+    for on_empty in [
+        OnEmpty::Fail,
+        OnEmpty::Wait(Duration::from_secs(60)),
+        OnEmpty::Create,
+    ] {
+        let before = world.deleted();
+        let claim = world.client().sandbox().from_pool("ci").on_empty(on_empty);
+        let error = claim.create().await.unwrap_err();
+        assert!(matches!(error, Error::Unsupported(_)), "{error}");
+        assert_eq!(world.deleted(), before + 1);
+        filler.filled().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_failed_or_dropped_claim_leaves_nothing_behind() {
     let world = World::default();
     let _filler = filled(&world, 2).await;

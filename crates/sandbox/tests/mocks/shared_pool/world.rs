@@ -53,6 +53,8 @@ pub(super) struct State {
     pub(super) failing_stores: usize,
     /// Whose server does not answer.
     pub(super) silent: HashSet<SandboxId>,
+    /// Whether the servers are of a version that knows no claims.
+    pub(super) older_servers: bool,
     /// Whether initial commands fail.
     pub(super) failing_commands: bool,
     leader: Option<(PoolName, PoolKey, u64)>,

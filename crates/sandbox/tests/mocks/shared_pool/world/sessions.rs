@@ -34,15 +34,19 @@ fn session(world: &World, id: &SandboxId) -> MockSession {
     );
     let (claimed, uploaded, found, downloaded) = (id.clone(), id.clone(), id.clone(), id.clone());
     session.expect_claim().returning(move |request| {
-        Ok(of_claim.with(|state| {
+        of_claim.with(|state| {
             state.calls.push("take over");
+            if state.older_servers {
+                let operation = "being claimed";
+                return Err(Error::unsupported(operation, "the sandbox", "fill it anew"));
+            }
             let pod = state.pods.get_mut(&claimed).unwrap();
             let is_first = !std::mem::replace(&mut pod.was_claimed, true);
             if is_first {
                 pod.authorized = request.authorized;
             }
-            is_first
-        }))
+            Ok(is_first)
+        })
     });
     session.expect_output().returning(move |_, _| {
         let code = of_output.read(|state| u32::from(state.failing_commands));
