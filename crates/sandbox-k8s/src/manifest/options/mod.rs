@@ -1,5 +1,6 @@
 //! The options of Pods: for all sandboxes of a client, and for one.
 
+mod dep_info;
 mod injection;
 mod kubernetes;
 mod merge;

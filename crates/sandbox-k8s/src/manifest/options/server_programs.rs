@@ -10,6 +10,8 @@ use bytes::Bytes;
 use sandbox_core::{Error, Result};
 use sha2::{Digest, Sha256};
 
+use super::dep_info;
+
 /// A processor architecture, named as in Kubernetes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
@@ -200,7 +202,10 @@ impl Program {
         }
         let embedded = PathBuf::from(format!("the embedded program for {architecture}"));
         let (content, origin) = match &self.origin {
-            Origin::File(path) => (std::fs::read(path), path),
+            Origin::File(path) => {
+                warn_if_old(path);
+                (std::fs::read(path), path)
+            }
             Origin::Loader(load) => (load(), &embedded),
         };
         let content = content.map_err(|error| config_error(origin, &error.to_string()))?;
@@ -216,6 +221,17 @@ impl Program {
             content: content.into(),
         };
         Ok(self.loaded.get_or_init(|| program).clone())
+    }
+}
+
+/// Warns about a program of a development tree that was changed since.
+fn warn_if_old(program: &Path) {
+    if let Some(source) = dep_info::changed_source(program) {
+        tracing::warn!(
+            program = %program.display(),
+            changed = %source.display(),
+            "the SSH server to upload is older than its sources; build it with `cargo xtask image`"
+        );
     }
 }
 
