@@ -79,8 +79,7 @@ async fn pass_on(
         connection.peer().ip()
     });
     let client = upgrade::take_client(&mut request);
-    let envd_token = app.sandboxes.tokens().envd(sandbox.uid());
-    rewrite::rewrite_request(request.headers_mut(), &names, peer, &[&envd_token]);
+    rewrite::rewrite_request(request.headers_mut(), &names, peer);
     let request = match to_origin_form(request) {
         Ok(request) => request,
         Err(refused) => return refused.into_response(),

@@ -12,7 +12,7 @@ use crate::routing::{SANDBOX_ID, SANDBOX_PORT};
 
 /// The token of a sandbox whose ports are not public.
 pub(super) const TRAFFIC_TOKEN: HeaderName = HeaderName::from_static("e2b-traffic-access-token");
-/// The token for commands and files, which some SDKs send to every port.
+/// The token for commands and files, which some SDKs send to every port. It may be that of another sandbox.
 const ACCESS_TOKEN: HeaderName = HeaderName::from_static("x-access-token");
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
@@ -67,15 +67,10 @@ pub(super) fn requested_upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
 
 /// Changes the headers of a request to those for the server: nothing of the gateway's is left in them, and the server
 /// sees one host in every request, upgrades included.
-pub(super) fn rewrite_request(
-    headers: &mut HeaderMap,
-    names: &Names,
-    peer: std::net::IpAddr,
-    tokens: &[&str],
-) {
+pub(super) fn rewrite_request(headers: &mut HeaderMap, names: &Names, peer: std::net::IpAddr) {
     let upgrade = requested_upgrade(headers);
     remove_hop_by_hop(headers);
-    remove_credentials(headers, tokens);
+    remove_credentials(headers);
     if let Some(upgrade) = upgrade {
         headers.insert(UPGRADE, upgrade);
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
@@ -162,18 +157,19 @@ fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
 }
 
 /// Removes what authenticates the client to the gateway. Headers that applications have uses of their own for stay,
-/// except with the gateway's tokens and keys in them.
-fn remove_credentials(headers: &mut HeaderMap, tokens: &[&str]) {
+/// except with a key of a gateway in them.
+fn remove_credentials(headers: &mut HeaderMap) {
     for name in [SANDBOX_ID, SANDBOX_PORT] {
         headers.remove(name);
     }
     headers.remove(TRAFFIC_TOKEN);
-    for name in [ACCESS_TOKEN, API_KEY, AUTHORIZATION] {
+    headers.remove(ACCESS_TOKEN);
+    for name in [API_KEY, AUTHORIZATION] {
         let values: Vec<HeaderValue> = headers.get_all(&name).iter().cloned().collect();
-        if values.iter().any(|value| is_credential(value, tokens)) {
+        if values.iter().any(is_credential) {
             headers.remove(&name);
             for value in values {
-                if !is_credential(&value, tokens) {
+                if !is_credential(&value) {
                     headers.append(&name, value);
                 }
             }
@@ -181,8 +177,8 @@ fn remove_credentials(headers: &mut HeaderMap, tokens: &[&str]) {
     }
 }
 
-/// Whether the value has one of these tokens, or a key of the form that gateways issue.
-fn is_credential(value: &HeaderValue, tokens: &[&str]) -> bool {
+/// Whether the value ends in a key of the form that gateways issue.
+fn is_credential(value: &HeaderValue) -> bool {
     let last = value
         .as_bytes()
         .rsplit(|byte| byte.is_ascii_whitespace())
@@ -190,10 +186,9 @@ fn is_credential(value: &HeaderValue, tokens: &[&str]) -> bool {
     let Ok(word) = std::str::from_utf8(last.unwrap_or_default()) else {
         return false;
     };
-    let is_key = word.strip_prefix("e2b_").is_some_and(|digits| {
+    word.strip_prefix("e2b_").is_some_and(|digits| {
         digits.len() >= 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
-    });
-    is_key || tokens.contains(&word)
+    })
 }
 
 /// Replaces the origin at the beginning of a URL.
@@ -243,7 +238,7 @@ mod tests {
 
     fn rewritten(text: &str) -> HeaderMap {
         let mut headers = parse(text);
-        rewrite_request(&mut headers, &names(), [192, 0, 2, 1].into(), &["token"]);
+        rewrite_request(&mut headers, &names(), [192, 0, 2, 1].into());
         headers
     }
 
@@ -312,8 +307,7 @@ mod tests {
                 .keys()
                 .all(|name| name.as_str().starts_with("x-forwarded-") || *name == HOST)
         );
-        let headers = rewritten("X-Access-Token: app\nX-API-Key: sk-1\nAuthorization: Basic dTpw");
-        assert_eq!(headers["x-access-token"], "app");
+        let headers = rewritten("X-API-Key: sk-1\nAuthorization: Basic dTpw");
         assert_eq!(headers["x-api-key"], "sk-1");
         assert_eq!(headers[AUTHORIZATION], "Basic dTpw");
     }

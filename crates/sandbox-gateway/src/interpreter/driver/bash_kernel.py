@@ -120,10 +120,10 @@ def write_all(descriptor, data):
         data = data[os.write(descriptor, data) :]
 
 
-def main(descriptor):
+def main(requests, events):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     signal.signal(signal.SIGINT, lambda _signum, _frame: None)
-    link = Link(descriptor)
+    link = Link(requests, events)
     try:
         kernel = BashKernel(link)
     except OSError as error:

@@ -18,7 +18,6 @@ from .wire import Broken, encode
 
 # Of one context, one of them running.
 MAX_WAITING = 64
-CHUNK = 32 * 1024
 START_TIMEOUT = 60
 # The pauses between two interrupts of code that does not react; the last is kept to.
 INTERRUPT_PAUSES = (0.5, 1, 2, 4, 8, 10)
@@ -67,6 +66,8 @@ class Context:
         self.jobs = collections.deque()
         self.is_removed = False
         self.kernel = None
+        # Why the last kernel has ended while no execution was there to report it to.
+        self.loss = None
         self.decoders = {}
         self.awake, self.waker = os.pipe()
         os.set_blocking(self.waker, False)
@@ -77,8 +78,8 @@ class Context:
     def execute(self, client, code, env):
         self.add(Job(client, "execute", code=code, env=env), {"type": "accepted"})
 
-    def start(self, client, description):
-        self.add(Job(client, "start", reply=description))
+    def start(self, client, description, on_failure):
+        self.add(Job(client, "start", reply=description, on_failure=on_failure))
 
     def restart(self, client, description):
         """Ends what runs now, and starts a new kernel."""
@@ -168,19 +169,21 @@ class Context:
             kernel.read_output(ready, lambda _name, _data: None)
             if kernel.link.fileno() in ready:
                 try:
+                    if not kernel.receive():
+                        self.lose_kernel()
+                        continue
                     # A thread of user code that displays something after the end of its execution.
                     while kernel.next_event() is not None:
                         kernel.confirm()
-                    if not kernel.receive():
-                        self.discard_kernel()
                 except (OSError, Broken):
-                    self.discard_kernel()
+                    self.lose_kernel()
 
     def perform(self, job):
         if job.has_left():
             return
         if job.kind == "restart":
             self.discard_kernel()
+            self.loss = None
         try:
             self.prepare_kernel(job)
         except KernelEnded as ended:
@@ -188,6 +191,8 @@ class Context:
                 job.send(error_line("KernelError", str(ended)))
                 job.send({"type": "end_of_execution"})
             else:
+                if job.kind == "start":
+                    job.details["on_failure"]()
                 job.send({"type": "refused", "code": "internal", "message": str(ended)})
             return
         if job.kind == "execute":
@@ -198,7 +203,7 @@ class Context:
     def prepare_kernel(self, job):
         """Starts a kernel if there is none, and waits until it can run code."""
         if self.kernel is not None and not self.kernel.is_alive():
-            self.discard_kernel()
+            self.lose_kernel()
         if self.kernel is None:
             try:
                 kernel = KernelProcess(self.language, self.cwd)
@@ -212,35 +217,40 @@ class Context:
         deadline = time.monotonic() + START_TIMEOUT
         printed = collections.deque(maxlen=16)
         while not kernel.is_ready:
-            if not self.pump(kernel, job, deadline, lambda _name, data: printed.append(data)):
-                text = b"".join(printed).decode("utf-8", "replace").strip()
-                status = kernel.end_text()
+            try:
+                is_in_time = self.pump(kernel, job, deadline, lambda _name, data: printed.append(data))
+                how = None if is_in_time else "it is not ready after %d seconds" % START_TIMEOUT
+            except KernelEnded:
+                how = b"".join(printed).decode("utf-8", "replace").strip() or kernel.end_text()
+            if how is not None:
                 self.discard_kernel()
-                raise KernelEnded("the %s kernel does not start: %s" % (self.language, text or status))
+                raise KernelEnded("the %s kernel does not start: %s" % (self.language, how))
             event = kernel.next_event()
             if event is not None:
                 kernel.is_ready = event.get("event") == "ready"
                 kernel.confirm()
 
     def pump(self, kernel, job, deadline, on_output):
-        """Waits for something of the kernel. Returns whether it still runs before the deadline."""
-        timeout = deadline - time.monotonic()
-        if timeout <= 0:
+        """Waits for something of the kernel, until the deadline if there is one; returns whether that has not passed.
+        Raises KernelEnded when there will be nothing more."""
+        timeout = None if deadline is None else deadline - time.monotonic()
+        if timeout is not None and timeout <= 0:
             return False
-        sources = [job.client, kernel.link, kernel.stdout, kernel.stderr]
         poller = select.poll()
-        for source in sources:
+        for source in (job.client, kernel.link, kernel.stdout, kernel.stderr):
             if source is not None:
                 poller.register(source, select.POLLIN)
-        ready = {number for number, _ in poller.poll(timeout * 1000)}
+        ready = {number for number, _ in poller.poll(None if timeout is None else timeout * 1000)}
         if job.client.fileno() in ready and job.has_left():
             raise ClientLeft
         kernel.read_output(ready, on_output)
         if kernel.link.fileno() in ready:
             try:
-                return kernel.receive()
-            except (OSError, Broken):
-                return False
+                is_open = kernel.receive()
+            except OSError:
+                is_open = False
+            if not is_open:
+                raise KernelEnded
         return True
 
     def execute_job(self, job):
@@ -250,8 +260,12 @@ class Context:
         }
         # What was printed since the last execution belongs to none.
         kernel.drain(lambda _name, _data: None)
+        if self.loss is not None:
+            text = "note: since the last execution, %s; the state of the context is lost\n" % self.loss
+            self.loss = None
+            job.send(output_line("stderr", text))
         try:
-            kernel.send({"code": job.details["code"], "env": job.details["env"]})
+            kernel.execute(job.details["code"], job.details["env"])
             self.forward(kernel, job)
         except ClientLeft:
             self.interrupt(kernel)
@@ -267,25 +281,23 @@ class Context:
 
     def forward(self, kernel, job):
         """Passes on what the kernel reports, until the end of the execution."""
-        while True:
+        while kernel.is_busy:
             event = kernel.next_event()
             if event is None:
-                never = time.monotonic() + 86400
-                if not self.pump(kernel, job, never, lambda name, data: self.send_output(job, name, data)):
-                    raise KernelEnded
+                self.pump(kernel, job, None, lambda name, data: self.send_output(job, name, data))
                 continue
-            # The kernel sent this after all that is in the pipes now.
-            kernel.drain(lambda name, data: self.send_output(job, name, data))
-            is_done = self.forward_event(job, event)
-            kernel.confirm()
-            if is_done:
-                for name in self.decoders:
-                    self.send_output(job, name, b"", is_last=True)
-                job.send({"type": "end_of_execution"})
-                return
+            try:
+                # The kernel sent this after all that is in the pipes now.
+                kernel.drain(lambda name, data: self.send_output(job, name, data))
+                self.forward_event(job, event)
+            finally:
+                # Also if the client has left: the kernel waits for it.
+                kernel.confirm()
+        for name in self.decoders:
+            self.send_output(job, name, b"", is_last=True)
+        job.send({"type": "end_of_execution"})
 
     def forward_event(self, job, event):
-        """Returns whether this was the last one of the execution."""
         kind = event.get("event")
         if kind == "count":
             job.send({"type": "number_of_executions", "execution_count": event["count"]})
@@ -295,7 +307,6 @@ class Context:
             job.send(error_line(event["name"], event["value"], event["traceback"]))
         elif kind in ("stdout", "stderr"):
             job.send(output_line(kind, event["text"]))
-        return kind == "done"
 
     def send_output(self, job, name, data, is_last=False):
         text = self.decoders[name].decode(data, is_last)
@@ -310,26 +321,25 @@ class Context:
         nobody.has_left = lambda: False
         deadline = time.monotonic()
         try:
-            while True:
-                event = kernel.next_event()
-                if event is not None:
+            while kernel.is_busy:
+                if kernel.next_event() is not None:
                     kernel.drain(lambda _name, _data: None)
                     kernel.confirm()
-                    if event.get("event") == "done":
-                        return
                     continue
                 if time.monotonic() >= deadline:
                     kernel.signal(signal.SIGINT)
                     pause = next(pauses, pause)
                     deadline = time.monotonic() + pause
-                is_running = self.pump(kernel, nobody, deadline, lambda _name, _data: None)
-                if not is_running and not kernel.is_alive():
-                    self.discard_kernel()
-                    return
-        except (OSError, Broken):
-            self.discard_kernel()
+                self.pump(kernel, nobody, deadline, lambda _name, _data: None)
+        except (OSError, Broken, KernelEnded):
+            self.lose_kernel()
         finally:
             nobody.client.close()
+
+    def lose_kernel(self):
+        """Discards a kernel that has ended by itself; the next execution says so."""
+        self.loss = self.kernel.end_text()
+        self.discard_kernel()
 
     def discard_kernel(self):
         with self.lock:

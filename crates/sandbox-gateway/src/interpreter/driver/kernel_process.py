@@ -20,31 +20,38 @@ class KernelProcess:
     def __init__(self, language, cwd):
         self.is_ready = False
         self.end_reason = None
+        # Whether it runs code.
+        self.is_busy = False
+        # Code goes to the kernel on one socket, events and their confirmations on another: threads of user code send
+        # events while the kernel waits for code.
+        self.requests, their_requests = socket.socketpair()
         self.link, theirs = socket.socketpair()
         directory = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
         program = (
             "import sys; sys.path.insert(0, sys.argv[1]); "
-            "from sandbox_interpreter.%s import main; main(int(sys.argv[2]))" % MODULES[language]
+            "from sandbox_interpreter.%s import main; main(int(sys.argv[2]), int(sys.argv[3]))" % MODULES[language]
         )
         stdout_reader, stdout_writer = os.pipe()
         stderr_reader, stderr_writer = os.pipe()
         try:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", program, directory, str(theirs.fileno())],
+                [sys.executable, "-c", program, directory, str(their_requests.fileno()), str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=stdout_writer,
                 stderr=stderr_writer,
-                pass_fds=(theirs.fileno(),),
+                pass_fds=(their_requests.fileno(), theirs.fileno()),
                 cwd=cwd,
                 # A group of its own, which can be interrupted and killed as one.
                 start_new_session=True,
             )
         except OSError:
+            self.requests.close()
             self.link.close()
             os.close(stdout_reader)
             os.close(stderr_reader)
             raise
         finally:
+            their_requests.close()
             theirs.close()
             os.close(stdout_writer)
             os.close(stderr_writer)
@@ -55,13 +62,17 @@ class KernelProcess:
         self.reader = LineReader(self.link)
 
     def next_event(self):
-        return self.reader.pop()
+        event = self.reader.pop()
+        if event is not None and event.get("event") == "done":
+            self.is_busy = False
+        return event
 
     def receive(self):
         return self.reader.fill()
 
-    def send(self, message):
-        self.link.sendall(encode(message))
+    def execute(self, code, env):
+        self.is_busy = True
+        self.requests.sendall(encode({"code": code, "env": env}))
 
     def confirm(self):
         self.link.sendall(b"{}\n")
@@ -133,6 +144,7 @@ class KernelProcess:
     def close(self):
         self.signal(signal.SIGKILL)
         self.process.wait()
+        self.requests.close()
         self.link.close()
         for descriptor in (self.stdout, self.stderr):
             if descriptor is not None:

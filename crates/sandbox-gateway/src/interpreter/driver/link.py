@@ -22,9 +22,12 @@ MAX_MESSAGE = 16 * 1024 * 1024
 class Link:
     """Sends events, and receives code to run."""
 
-    def __init__(self, descriptor):
-        self.sock = socket.socket(fileno=descriptor)
-        self.sock.set_inheritable(False)
+    def __init__(self, requests, events):
+        self.requests = socket.socket(fileno=requests)
+        self.sock = socket.socket(fileno=events)
+        for sock in (self.requests, self.sock):
+            sock.set_inheritable(False)
+        self.request_reader = LineReader(self.requests)
         self.reader = LineReader(self.sock)
         self.lock = threading.RLock()
         # Interrupts wait while a message is under way: half a message would be the end of the protocol.
@@ -37,6 +40,7 @@ class Link:
     def forget(self):
         """A forked child is not the kernel: what it prints is output like that of any child process."""
         if self.sock is not None:
+            self.requests.close()
             self.sock.close()
             self.sock = None
         self.lock = threading.RLock()
@@ -52,7 +56,7 @@ class Link:
 
     def receive(self):
         """Waits for a request; None if the server has ended."""
-        return self.reader.read()
+        return self.request_reader.read()
 
     def emit(self, message):
         """Sends a message, and waits until the server has it."""

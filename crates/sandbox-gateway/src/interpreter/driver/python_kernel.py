@@ -139,12 +139,12 @@ def has_ipykernel():
     return all(importlib.util.find_spec(name) for name in ("ipykernel", "jupyter_client"))
 
 
-def main(descriptor):
+def main(requests, events):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     # The user's programs import from the directory that they run in, not from the kernel's.
     sys.path[0] = ""
     sys.argv = [""]
-    link = Link(descriptor)
+    link = Link(requests, events)
     notice = None
     if has_ipykernel():
         from . import jupyter_kernel

@@ -85,6 +85,12 @@ class Contexts:
             del self.by_id[context.id]
         return context
 
+    def forget(self, context):
+        """Removes a context whose kernel cannot be started."""
+        with self.lock:
+            self.by_id.pop(context.id, None)
+        context.remove()
+
     def list(self):
         with self.lock:
             return list(self.by_id.values())
@@ -141,7 +147,7 @@ def answer(contexts, client, request):
         return True
     if what == "create":
         context = contexts.create(request.get("language"), request.get("cwd"))
-        context.start(client, describe(context))
+        context.start(client, describe(context), lambda: contexts.forget(context))
         return True
     if what == "restart":
         context = contexts.get(request.get("context"))
