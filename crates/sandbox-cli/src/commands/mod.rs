@@ -21,6 +21,7 @@ mod rm;
 mod run;
 mod ssh;
 mod ssh_config;
+mod url;
 mod wait;
 
 use std::time::Duration;
@@ -49,6 +50,7 @@ pub(crate) enum ClientCommand {
     Kill(kill::Args),
     #[command(visible_alias = "port-forward")]
     Forward(forward::Args),
+    Url(url::Args),
     Ssh(ssh::Args),
     SshConfig(ssh_config::Args),
     Proxy(proxy::Args),
@@ -103,6 +105,7 @@ pub(crate) async fn run(
                 .run_until_signal(forward::run(args, client))
                 .await
         }
+        ClientCommand::Url(args) => interrupts.run_until_signal(url::run(args, client)).await,
         ClientCommand::Ssh(args) => interrupts.run_until_signal(ssh::run(args, client)).await,
         ClientCommand::SshConfig(args) => {
             interrupts
