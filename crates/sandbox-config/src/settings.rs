@@ -104,6 +104,8 @@ pub struct LocalSettings {
     pub server: Option<PathBuf>,
     /// How they are isolated: `auto`, `namespaces`, `landlock` or `none`. Default: `auto`.
     pub isolation: String,
+    /// The login name inside them, whose home is `/home/` and this name. Default: `sandbox`.
+    pub user: String,
 }
 
 /// Sandboxes as Kubernetes Pods.
@@ -196,6 +198,7 @@ impl Default for LocalSettings {
             state_dir: None,
             server: None,
             isolation: "auto".into(),
+            user: "sandbox".into(),
         }
     }
 }

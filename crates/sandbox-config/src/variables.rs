@@ -185,6 +185,9 @@ variables! {
     "LOCAL_ISOLATION", environment, Some("auto"), ISOLATION,
         "How local sandboxes are isolated; auto uses namespaces, else landlock; with none, commands can do everything that you can.",
         |s, v| set(&mut s.local.isolation, v.one_of(ISOLATION));
+    "LOCAL_USER", file, Some("sandbox"), "a login name",
+        "The login name inside local sandboxes; their home is /home/ and this name.",
+        |s, v| set(&mut s.local.user, v.line());
     "KUBECONFIG", environment, None, "the path of a file",
         "The kubeconfig file. Unset: the one that kubectl uses.",
         |s, v| set(&mut s.kubernetes.kubeconfig, Some(Some(v.path())));

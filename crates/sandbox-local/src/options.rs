@@ -80,6 +80,9 @@ pub struct LocalOptions {
     /// Default limits, applied as well as this system allows and reported with each sandbox. Without
     /// one, memory is limited to half of the machine's, and processes to 1024.
     pub default_limits: Resources,
+    /// The login name inside, unless isolation is `Landlock` or `None`; the home directory is `/home/` and
+    /// this name. At most 32 of `a-z`, `0-9`, `_` and `-`, the first a letter or `_`. Default: `sandbox`.
+    pub user: String,
     /// Additional files and directories to show inside, read-only, at the same path.
     pub read_only_paths: Vec<PathBuf>,
     /// Timeout for starting a sandbox. Default: 30 seconds.
@@ -93,6 +96,7 @@ impl Default for LocalOptions {
             server: None,
             isolation: IsolationLevel::default(),
             default_limits: Resources::default(),
+            user: "sandbox".to_owned(),
             read_only_paths: Vec::new(),
             start_timeout: Duration::from_secs(30),
         }

@@ -16,7 +16,7 @@ use crate::linux::failure::Failure;
 use crate::options::IsolationLevel;
 
 /// The version of the plan's format. Both sides must be of one release.
-pub(crate) const PLAN_VERSION: u32 = 2;
+pub(crate) const PLAN_VERSION: u32 = 3;
 /// The message of a client that has received [`Reply::Listening`].
 pub(crate) const ACKNOWLEDGEMENT: &[u8] = b"\n";
 
@@ -35,6 +35,8 @@ pub(crate) struct Plan {
     pub(crate) annotations: BTreeMap<String, String>,
     pub(crate) lifetime: Lifetime,
     pub(crate) created_at: SystemTime,
+    /// The login name inside.
+    pub(crate) user: String,
     pub(crate) read_only_paths: Vec<PathBuf>,
     /// The private host key in OpenSSH's format; it stays in memory.
     pub(crate) host_key: String,

@@ -16,6 +16,7 @@ pub(super) fn open(settings: &Settings) -> Result<Parts> {
     options.state_dir.clone_from(&settings.local.state_dir);
     options.server.clone_from(&settings.local.server);
     options.isolation = parse_setting("SANDBOX_LOCAL_ISOLATION", &settings.local.isolation)?;
+    options.user.clone_from(&settings.local.user);
     let connector: Arc<dyn Connector> = Arc::new(sandbox_local::UnixConnector::new());
     let sessions = sandbox_ssh::SshSessions::new(Arc::clone(&connector), ssh_options(settings));
     let backend = Arc::new(sandbox_local::LocalBackend::new(options)?);

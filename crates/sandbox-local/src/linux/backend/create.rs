@@ -68,6 +68,7 @@ pub(super) async fn create(
         annotations: spec.annotations,
         lifetime: spec.lifetime,
         created_at: SystemTime::now(),
+        user: options.user.clone(),
         read_only_paths: check_read_only_paths(&options.read_only_paths)?,
         host_key: KeyPair::generate()?.private.expose().to_owned(),
         client_key: KeyPair::generate()?.private.expose().to_owned(),

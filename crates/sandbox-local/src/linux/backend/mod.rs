@@ -24,7 +24,7 @@ use sandbox_core::{
 use self::cache::SandboxCache;
 use self::file_access::{backend_error, lookup_error, run_blocking};
 use crate::linux::cgroup::Cgroup;
-use crate::linux::confine::{Mechanism, has_exclusive_process_limit};
+use crate::linux::confine::{Mechanism, check_login_name, has_exclusive_process_limit};
 use crate::linux::state::StateDir;
 use crate::options::{BACKEND, IsolationLevel, LocalOptions};
 
@@ -47,8 +47,10 @@ impl LocalBackend {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`](sandbox_core::Error::Config) if there is no directory to keep sandboxes in.
+    /// [`Error::Config`](sandbox_core::Error::Config) if there is no directory to keep sandboxes in;
+    /// [`Error::Invalid`](sandbox_core::Error::Invalid) for a login name that cannot be one.
     pub fn new(options: LocalOptions) -> Result<Self> {
+        check_login_name(&options.user)?;
         let state = StateDir::from_options(&options)?;
         Ok(Self {
             shared: Arc::new(Shared {

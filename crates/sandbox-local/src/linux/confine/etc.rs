@@ -116,15 +116,15 @@ fn is_world_readable_file(path: &Path) -> bool {
 }
 
 /// Writes the files below the working directory.
-pub(crate) fn write_files(hostname: &str) -> Result<(), Failure> {
+pub(crate) fn write_files(hostname: &str, user: &str) -> Result<(), Failure> {
     fs::create_dir_all("etc").isolation_context("create /etc")?;
     for name in FILES {
         copy(name).isolation_context(format!("copy /etc/{name}"))?;
     }
     let id = INSIDE_ID;
     let generated = [
-        ("passwd", format!("sandbox:x:{id}:{id}:sandbox:/home/sandbox:/bin/sh\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n")),
-        ("group", format!("sandbox:x:{id}:\nnogroup:x:65534:\n")),
+        ("passwd", format!("{user}:x:{id}:{id}:{user}:/home/{user}:/bin/sh\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n")),
+        ("group", format!("{user}:x:{id}:\nnogroup:x:65534:\n")),
         ("hostname", format!("{hostname}\n")),
         ("hosts", format!("127.0.0.1 localhost {hostname}\n::1 localhost ip6-localhost ip6-loopback\n")),
         ("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\nnetworks: files\nprotocols: files\nservices: files\n".to_owned()),

@@ -18,7 +18,7 @@ use crate::linux::sys;
 
 pub(crate) use mechanism::Mechanism;
 pub(crate) use privileges::{ProcessLimits, become_subreaper, has_exclusive_process_limit};
-pub(crate) use user::{HOME, OutsideIds, USER};
+pub(crate) use user::{OutsideIds, check_login_name, home_of};
 
 use user::INSIDE_ID;
 
@@ -58,6 +58,8 @@ pub(crate) struct Confinement {
     pub(crate) disk: PathBuf,
     /// The size of a tmpfs that is used instead of `disk`, in bytes.
     pub(crate) disk_bytes: Option<u64>,
+    /// The login name inside.
+    pub(crate) user: String,
     /// Additional files and directories of the outside that can be read.
     pub(crate) read_only_paths: Vec<PathBuf>,
     /// The size of each of /run and /dev/shm, in bytes.
@@ -115,6 +117,7 @@ impl Confinement {
                 .map_or(root::Disk::Directory(&self.disk), root::Disk::Memory),
             read_only_paths: &self.read_only_paths,
             hostname: &self.hostname,
+            user: &self.user,
             shared_memory: self.shared_memory,
         };
         let outside = root::clone_outside(&plan)?;

@@ -11,7 +11,7 @@ use super::etc;
 use super::mounts::{DEVICE, MountTree, SYSTEM, WRITABLE, make_read_only, mount_file_system};
 use super::namespace_limits::NamespaceLimits;
 use super::sysfs::{clone_topology, mount_cgroups};
-use super::user::{HOME, INSIDE_ID};
+use super::user::{INSIDE_ID, home_of};
 use crate::linux::failure::{Failure, IoContext, NamespaceContext};
 
 /// The contents of the root.
@@ -24,6 +24,8 @@ pub(crate) struct RootPlan<'a> {
     pub(crate) read_only_paths: &'a [PathBuf],
     /// The name in /etc/hostname and /etc/hosts.
     pub(crate) hostname: &'a str,
+    /// The login name inside.
+    pub(crate) user: &'a str,
     /// The size of each of /run and /dev/shm, in bytes.
     pub(crate) shared_memory: u64,
 }
@@ -108,7 +110,7 @@ pub(crate) fn clone_outside(plan: &RootPlan<'_>) -> Result<OutsideMounts, Failur
         Disk::Directory(path) => {
             outside.trees.push(MountTree::clone_from(
                 &path.join("home"),
-                relative(Path::new(HOME)),
+                relative(&home_of(plan.user)),
                 WRITABLE,
             )?);
             outside
@@ -142,7 +144,7 @@ pub(crate) fn enter(plan: &RootPlan<'_>, outside: OutsideMounts) -> Result<(), F
         &tmpfs_options(0o755, 1 << 20),
     )?;
     if let Some(size) = outside.disk_bytes {
-        mount_memory_disk(size)?;
+        mount_memory_disk(size, plan.user)?;
     }
     outside.trees.into_iter().try_for_each(MountTree::attach)?;
     for (target, link) in outside.links {
@@ -163,7 +165,7 @@ pub(crate) fn enter(plan: &RootPlan<'_>, outside: OutsideMounts) -> Result<(), F
         &tmpfs_options(0o1777, bytes),
     )?;
     mount_file_system("tmpfs", "run", private, &tmpfs_options(0o755, bytes))?;
-    etc::write_files(plan.hostname)?;
+    etc::write_files(plan.hostname, plan.user)?;
     fs::create_dir_all("var").isolation_context("create /var")?;
     for (target, link) in [
         ("/proc/self/fd", "dev/fd"),
@@ -194,7 +196,7 @@ pub(crate) fn enter(plan: &RootPlan<'_>, outside: OutsideMounts) -> Result<(), F
 }
 
 /// Mounts home and /tmp from one tmpfs, whose size limits both.
-fn mount_memory_disk(bytes: u64) -> Result<(), Failure> {
+fn mount_memory_disk(bytes: u64, user: &str) -> Result<(), Failure> {
     mount_file_system(
         "tmpfs",
         "disk",
@@ -202,7 +204,7 @@ fn mount_memory_disk(bytes: u64) -> Result<(), Failure> {
         &tmpfs_options(0o755, bytes),
     )?;
     for (name, mode, target) in [
-        ("home", 0o755, relative(Path::new(HOME))),
+        ("home", 0o755, relative(&home_of(user))),
         ("tmp", 0o1777, "tmp".into()),
     ] {
         let source = Path::new("disk").join(name);

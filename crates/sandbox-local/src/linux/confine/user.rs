@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
@@ -15,10 +15,28 @@ use crate::linux::failure::{Failure, FailureKind, IoContext, NamespaceContext};
 
 /// The user and group id inside.
 pub(crate) const INSIDE_ID: u32 = 1000;
-/// The login name inside.
-pub(crate) const USER: &str = "sandbox";
-/// The home directory inside.
-pub(crate) const HOME: &str = "/home/sandbox";
+/// Returns the home directory inside of the user with this login name.
+pub(crate) fn home_of(user: &str) -> PathBuf {
+    Path::new("/home").join(user)
+}
+
+/// Checks a login name, which becomes part of /etc/passwd and of a path.
+pub(crate) fn check_login_name(name: &str) -> sandbox_core::Result<()> {
+    let is_valid = name.len() <= 32
+        && name.starts_with(|first: char| first.is_ascii_lowercase() || first == '_')
+        && name
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-'));
+    // These names have ids of their own.
+    if is_valid && !matches!(name, "root" | "nobody" | "nogroup") {
+        return Ok(());
+    }
+    Err(sandbox_core::Error::invalid(
+        "login name of local sandboxes",
+        name,
+        "use at most 32 lowercase letters, digits, '_' and '-', beginning with a letter or '_', and not root or nobody",
+    ))
+}
 
 /// The user and group that a sandbox runs as, as seen from outside.
 pub(crate) struct OutsideIds {

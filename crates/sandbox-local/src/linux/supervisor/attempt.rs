@@ -16,7 +16,7 @@ use super::server_process::ServerProcess;
 use super::teardown::Teardown;
 use super::wait::{self, Wakeup};
 use crate::linux::cgroup::AppliedBy;
-use crate::linux::confine::{Confinement, HOME, Mechanism, become_subreaper};
+use crate::linux::confine::{Confinement, Mechanism, become_subreaper, home_of};
 use crate::linux::failure::{Failure, FailureKind, IoContext};
 use crate::linux::process_identity::ProcessIdentity;
 use crate::linux::protocol::{Plan, Report};
@@ -62,6 +62,7 @@ impl Attempt<'_> {
             staging: self.dir.staging(),
             disk: disk.clone(),
             disk_bytes: requested.disk,
+            user: self.plan.user.clone(),
             read_only_paths: self.plan.read_only_paths.clone(),
             shared_memory: applied_limits.shared_memory,
             process_limits: applied_limits.process,
@@ -71,7 +72,7 @@ impl Attempt<'_> {
         let info = &mut self.record.info;
         info.state = SandboxState::Running;
         info.home = Some(match mechanism {
-            Mechanism::Namespaces => HOME.to_owned(),
+            Mechanism::Namespaces => home_of(&self.plan.user).display().to_string(),
             Mechanism::Landlock | Mechanism::None => disk.join("home").display().to_string(),
         });
         info.isolation = Isolation {

@@ -15,7 +15,7 @@ use super::limits::RequestedLimits;
 use super::log::open_log;
 use super::teardown::Teardown;
 use crate::linux::cgroup::Cgroup;
-use crate::linux::confine::{Mechanism, OutsideIds, USER};
+use crate::linux::confine::{Mechanism, OutsideIds};
 use crate::linux::failure::{Failure, FailureKind, IoContext};
 use crate::linux::protocol::Plan;
 use crate::linux::reclaim::reclaim;
@@ -111,7 +111,7 @@ fn pending_info(plan: &Plan, dir: &SandboxDir) -> SandboxInfo {
         state: SandboxState::Pending,
         address: Some(dir.socket().display().to_string()),
         port: None,
-        user: USER.to_owned(),
+        user: plan.user.clone(),
         home: None,
         image: None,
         labels: plan.labels.clone(),

@@ -6,12 +6,11 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 
 use sandbox_core::PrivateKey;
 use sandbox_sshd::{EndReason, Server, ServerConfig};
 
-use crate::linux::confine::{Confined, Confinement, HOME, Mechanism, USER};
+use crate::linux::confine::{Confined, Confinement, Mechanism, home_of};
 use crate::linux::failure::{Failure, FailureKind, IoContext};
 use crate::linux::protocol::{Plan, Report};
 use crate::linux::sys;
@@ -114,7 +113,7 @@ fn server_config(plan: &Plan, confinement: &Confinement) -> Result<ServerConfig,
         .and_then(|key| key.public_key())
         .context("read the client key")?;
     let (home, path) = match confinement.mechanism {
-        Mechanism::Namespaces => (PathBuf::from(HOME), None),
+        Mechanism::Namespaces => (home_of(&plan.user), None),
         Mechanism::Landlock => (confinement.disk.join("home"), None),
         Mechanism::None => (confinement.disk.join("home"), std::env::var_os("PATH")),
     };
@@ -127,7 +126,7 @@ fn server_config(plan: &Plan, confinement: &Confinement) -> Result<ServerConfig,
         env.push(("TMPDIR".into(), confinement.disk.join("tmp").into()));
     }
     let config = ServerConfig::new(host_key, vec![client_key.to_string()], home)
-        .with_user(USER)
+        .with_user(&plan.user)
         .with_env(env)
         .with_idle_timeout(plan.lifetime.idle_timeout)
         .with_attach_timeout(plan.lifetime.attach_timeout)

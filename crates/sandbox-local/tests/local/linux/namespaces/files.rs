@@ -1,12 +1,14 @@
 //! Files and ordinary work in a sandbox with namespaces.
 
 use libtest_mimic::Trial;
+use sandbox_core::{SandboxBackend, SandboxSpec};
 
 use crate::linux::support::{Result, World, assert_applied, trials};
 
 pub(crate) fn trials() -> Vec<Trial> {
     trials![
         namespaces_allow_ordinary_work,
+        a_login_name_can_be_chosen,
         namespaces_hide_files_outside,
         namespaces_keep_the_system_read_only,
     ]
@@ -60,6 +62,39 @@ async fn namespaces_allow_ordinary_work() -> Result {
             output.starts_with("done") || output.contains("Connection refused"),
             "{probe}: {output}"
         );
+    }
+    Ok(())
+}
+
+async fn a_login_name_can_be_chosen() -> Result {
+    for disk in [None, Some("64Mi")] {
+        let world = World::with_options(|options| options.user = "user".into())?;
+        let info = match disk {
+            None => world.create().await?,
+            Some(size) => {
+                let mut spec = SandboxSpec::default();
+                spec.resources.disk = Some(size.parse()?);
+                world.backend.create(spec).await?
+            }
+        };
+        assert_eq!(info.user, "user");
+        assert_eq!(info.home.as_deref(), Some("/home/user"));
+        let script = "id -un; id -gn; pwd; echo $HOME $USER; ls /home; echo x > file && stat -c '%U %G' file";
+        let ran = world.run(&info, script).await?;
+        let expected = "user\nuser\n/home/user\n/home/user user\nuser\nuser user\n";
+        assert_eq!(
+            (ran.code, ran.stdout.as_str()),
+            (Some(0), expected),
+            "{}",
+            ran.stderr
+        );
+    }
+    for name in ["", "root", "nobody", "../x", "a:b", "A", "1a", "x\ny"] {
+        let error = World::with_options(|options| options.user = name.into())
+            .err()
+            .map(|error| error.to_string())
+            .unwrap_or_default();
+        assert!(error.contains("login name"), "{name}: {error}");
     }
     Ok(())
 }
