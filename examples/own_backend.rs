@@ -96,6 +96,8 @@ impl SandboxBackend for InProcess {
             annotations: spec.annotations,
             created_at: SystemTime::now(),
             expires_at: SystemTime::now().checked_add(spec.lifetime.max_lifetime),
+            on_expiry: Default::default(),
+            is_marked_paused: false,
             isolation: Isolation {
                 kind: "none".into(),
                 applied: Vec::new(),

@@ -73,6 +73,8 @@ mod tests {
             annotations: Default::default(),
             created_at: SystemTime::now(),
             expires_at: None,
+            on_expiry: Default::default(),
+            is_marked_paused: false,
             isolation: Isolation {
                 kind: "none".into(),
                 applied: Vec::new(),

@@ -338,3 +338,44 @@ fn an_interrupted_copy_leaves_no_partial_file() {
     assert_eq!(copy.wait().unwrap().code(), Some(130));
     assert!(!inside().contains("big"), "{}", inside());
 }
+
+#[test]
+fn a_paused_sandbox_runs_nothing_until_it_is_resumed() {
+    let cli = Cli::new();
+    let id = cli.create();
+    let state = || {
+        let info: serde_json::Value =
+            serde_json::from_str(&cli.expect_ok(["info", "-o", "json", &id])).unwrap();
+        (info["state"].clone(), info["paused"] == true)
+    };
+    assert_eq!(state(), ("running".into(), false));
+    assert_eq!(cli.expect_ok(["pause", &id]), format!("{id}\n"));
+    assert_eq!(state(), ("running".into(), true));
+    assert!(cli.expect_ok(["ls"]).contains("paused"));
+    let again = cli.run(["pause", &id]);
+    assert_eq!(
+        (code(&again), stderr(&again).as_str()),
+        (0, "sandbox: it was paused already\n")
+    );
+    let refused = cli.run(["exec", &id, "true"]);
+    assert_eq!(code(&refused), 126);
+    assert!(
+        stderr(&refused).contains("the sandbox is paused; resume it first (sandbox resume)"),
+        "{}",
+        stderr(&refused)
+    );
+    fs::write(cli.path("file"), "text").unwrap();
+    cli.expect_ok(["cp", "file", &format!("{id}:file")]);
+
+    assert_eq!(
+        cli.expect_ok(["resume", "--ttl", "1h", &id]),
+        format!("{id}\n")
+    );
+    assert_eq!(cli.expect_ok(["exec", &id, "cat", "file"]), "text");
+    assert_eq!(state(), ("running".into(), false));
+    let again = cli.run(["resume", &id]);
+    assert_eq!(
+        (code(&again), stderr(&again).as_str()),
+        (0, "sandbox: it was not paused\n")
+    );
+}

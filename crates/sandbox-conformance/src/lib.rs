@@ -59,6 +59,7 @@ pub mod jobs;
 pub mod lifecycle;
 pub mod moving_trees;
 pub mod odd_input;
+pub mod pausing;
 pub mod pools;
 pub mod ports;
 pub mod resuming;
@@ -82,6 +83,7 @@ pub fn trials(backend: &TestedBackend, runtime: &Handle) -> Vec<Trial> {
         moving_trees::cases(),
         dropped_trees::cases(),
         odd_input::cases(),
+        pausing::cases(),
         pools::cases(),
         ports::cases(),
         resuming::cases(),

@@ -6,6 +6,7 @@ use sandbox::{Error, ListFilter, MAX_ANNOTATIONS, SandboxId, SandboxState, Uid};
 
 use crate::case::{Outcome, TestedBackend};
 use crate::cases;
+use crate::support::wait_until_deleted;
 
 cases![
     a_sandbox_is_found_by_id_and_label,
@@ -270,17 +271,4 @@ async fn sandboxes_can_be_used_by_id_alone(backend: TestedBackend) -> Outcome {
         Err(Error::NotFound { .. })
     ));
     Ok(())
-}
-
-async fn wait_until_deleted(backend: &TestedBackend, id: &SandboxId) -> Outcome {
-    for _ in 0..900 {
-        if matches!(
-            backend.get_sandbox_info(id).await,
-            Err(Error::NotFound { .. })
-        ) {
-            return Ok(());
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    Err(format!("{id} was not deleted").into())
 }

@@ -6,7 +6,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use sandbox::{Error, Sandbox, TransferReason};
+use sandbox::{Error, Sandbox, SandboxId, TransferReason};
 
 use crate::case::{Outcome, TestedBackend};
 
@@ -53,4 +53,18 @@ pub(crate) fn patterned_content(length: usize) -> Vec<u8> {
     (0..length)
         .map(|index| (index * 7 + index / 251) as u8)
         .collect()
+}
+
+/// Waits until a sandbox has ended and is no longer found.
+pub(crate) async fn wait_until_deleted(backend: &TestedBackend, id: &SandboxId) -> Outcome {
+    for _ in 0..900 {
+        if matches!(
+            backend.get_sandbox_info(id).await,
+            Err(Error::NotFound { .. })
+        ) {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Err(format!("{id} was not deleted").into())
 }

@@ -60,7 +60,7 @@ pub use session::{
 };
 pub use ssh::{
     Access, Endpoint, KeyPair, PrivateKey, PublicKey, command_line, environment_file, guest,
-    protocol, tree_stream,
+    guest::OnExpiry, protocol, tree_stream,
 };
 pub use timestamp::rfc3339;
 

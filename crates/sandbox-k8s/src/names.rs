@@ -42,6 +42,10 @@ pub const OWNER_UID: &str = "sandbox.dev/owner-uid";
 /// Annotation on a Pod: its soft end, in whole seconds after its creation. It is no point in time, so that
 /// only the API server's clock counts.
 pub const ENDS_AFTER: &str = "sandbox.dev/ends-after";
+/// Annotation on a Pod: what happens at its soft end, unless it ends then.
+pub const ON_EXPIRY: &str = "sandbox.dev/on-expiry";
+/// Annotation on a Pod: `true` if a client has paused the sandbox, so that its soft end stands still.
+pub const PAUSED: &str = "sandbox.dev/paused";
 /// Annotation on a Pod: by when a client must have connected to it, in whole seconds after its creation.
 pub const READY_WITHIN: &str = "sandbox.dev/ready-within";
 /// Annotation on a Pod: the id of the Lease that owns its Secret, for clients that see only Pods. It is only a

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sandbox_core::{ExecRequest, PrivateKey, protocol};
+use sandbox_core::{ExecRequest, OnExpiry, PrivateKey, protocol};
 
 /// A function that prepares the thread that starts commands.
 pub(crate) type SpawnSetup = Arc<dyn Fn() -> io::Result<()> + Send + Sync>;
@@ -34,6 +34,7 @@ pub struct ServerConfig {
     pub(crate) first_login_timeout: Option<Duration>,
     pub(crate) ttl: Option<Duration>,
     pub(crate) max_lifetime: Option<Duration>,
+    pub(crate) on_expiry: OnExpiry,
     pub(crate) is_claimable: bool,
     pub(crate) reap_orphans: bool,
     pub(crate) job_log_limit: u64,
@@ -68,6 +69,7 @@ impl ServerConfig {
             first_login_timeout: None,
             ttl: None,
             max_lifetime: None,
+            on_expiry: OnExpiry::End,
             is_claimable: false,
             reap_orphans: false,
             job_log_limit: 64 << 20,
@@ -140,6 +142,13 @@ impl ServerConfig {
     #[must_use]
     pub fn with_max_lifetime(mut self, lifetime: impl Into<Option<Duration>>) -> Self {
         self.max_lifetime = lifetime.into();
+        self
+    }
+
+    /// Sets what happens at the end of the `ttl`. By default the sandbox ends.
+    #[must_use]
+    pub fn with_on_expiry(mut self, on_expiry: OnExpiry) -> Self {
+        self.on_expiry = on_expiry;
         self
     }
 

@@ -1,8 +1,9 @@
-//! Decides when the sandbox exits: never attached, idle, or expired.
+//! Decides when the sandbox exits or is paused: never attached, idle, or expired.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use sandbox_core::OnExpiry;
 use sandbox_core::protocol::EndReason;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -27,8 +28,28 @@ struct State {
     /// Whether a client has ever logged in.
     was_used: bool,
     attach_timeout: Option<Duration>,
+    /// `None` also while the sandbox is paused.
     soft_end: Option<Instant>,
     hard_end: Option<Instant>,
+    on_expiry: OnExpiry,
+    /// The last `ttl` that was set.
+    full_ttl: Option<Duration>,
+    pause: Option<PausedTtl>,
+}
+
+/// The `ttl` of a paused sandbox, which stands still.
+#[derive(Debug, Clone, Copy)]
+struct PausedTtl {
+    left: Option<Duration>,
+}
+
+/// What is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// The sandbox should end.
+    End(EndReason),
+    /// The sandbox should be paused, at the end of its `ttl`.
+    Pause,
 }
 
 /// The limits that a claim sets anew.
@@ -84,6 +105,9 @@ impl Lifetime {
                 attach_timeout: config.attach_timeout,
                 soft_end: config.ttl.map(|ttl| now + ttl),
                 hard_end,
+                on_expiry: config.on_expiry,
+                full_ttl: config.ttl,
+                pause: None,
             }),
             changed: Notify::new(),
         })
@@ -115,28 +139,35 @@ impl Lifetime {
     }
 
     /// Moves the soft end to `time` from now, but never to an earlier time and never past the hard
-    /// end. Returns how long the sandbox lives from now on.
+    /// end. Returns how long the sandbox lives from now on. Of a paused sandbox, the time counts from when it is
+    /// resumed.
     pub(crate) fn extend(&self, time: Duration) -> Duration {
         let now = Instant::now();
         let mut state = self.state();
         if let Some(soft) = state.soft_end {
             // A time that cannot be represented means no soft end.
-            state.soft_end = now.checked_add(time).map(|wanted| wanted.max(soft));
+            let wanted = now.checked_add(time);
+            if wanted.is_none_or(|wanted| wanted > soft) {
+                state.soft_end = wanted;
+                state.full_ttl = Some(time);
+            }
         }
-        let end = state.first_end();
+        if let Some(PausedTtl { left: Some(left) }) = &mut state.pause {
+            *left = time.max(*left);
+        }
+        let end = state.first_end(now);
         drop(state);
         self.changed.notify_waiters();
         end.map_or(time, |end| end.saturating_duration_since(now))
     }
 
     /// Moves the soft end to `ttl` from now, also to an earlier time, but never past the hard end.
-    /// Returns how long the sandbox lives from now on.
+    /// Returns how long the sandbox lives from now on. Of a paused sandbox, the `ttl` counts from when it is resumed.
     pub(crate) fn start_ttl(&self, ttl: Duration) -> Duration {
         let now = Instant::now();
         let mut state = self.state();
-        // A time that cannot be represented means no soft end.
-        state.soft_end = now.checked_add(ttl);
-        let end = state.first_end();
+        state.start_ttl(ttl, now);
+        let end = state.first_end(now);
         drop(state);
         self.changed.notify_waiters();
         end.map_or(ttl, |end| end.saturating_duration_since(now))
@@ -151,27 +182,78 @@ impl Lifetime {
         // A time that cannot be represented means no end.
         let after = |time: Duration| now.checked_add(time);
         if let Some(ttl) = limits.ttl {
-            state.soft_end = after(ttl);
+            state.start_ttl(ttl, now);
         }
         state.hard_end = earlier(state.hard_end, limits.max_lifetime.and_then(after));
-        let end = state.first_end();
+        let end = state.first_end(now);
         drop(state);
         self.changed.notify_waiters();
         end.map(|end| end.saturating_duration_since(now))
     }
 
-    /// Waits until the sandbox should end.
-    pub(crate) async fn wait_for_end(&self) -> EndReason {
+    /// Sets what happens at the end of the `ttl`.
+    pub(crate) fn set_on_expiry(&self, on_expiry: OnExpiry) {
+        self.state().on_expiry = on_expiry;
+        self.changed.notify_waiters();
+    }
+
+    /// Lets the `ttl` and the idle timeout stand still.
+    pub(crate) fn pause(&self) {
+        let now = Instant::now();
+        let mut state = self.state();
+        let left = state
+            .soft_end
+            .take()
+            .map(|end| end.saturating_duration_since(now));
+        state.pause.get_or_insert(PausedTtl { left });
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// Starts `ttl`, or what was left of the former one; if nothing was, all of it again. The idle timeout starts
+    /// anew.
+    pub(crate) fn resume(&self, ttl: Option<Duration>) {
+        let now = Instant::now();
+        let mut state = self.state();
+        let Some(PausedTtl { left }) = state.pause.take() else {
+            return;
+        };
+        let left = left.map(|left| match left {
+            Duration::ZERO => state.full_ttl.unwrap_or_default(),
+            left => left,
+        });
+        if let Some(ttl) = ttl {
+            state.start_ttl(ttl, now);
+        } else {
+            state.soft_end = left.and_then(|left| now.checked_add(left));
+        }
+        state.last_activity = now;
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// Returns what is left of the `ttl`, if there is one.
+    pub(crate) fn ttl_left(&self) -> Option<Duration> {
+        let now = Instant::now();
+        let state = self.state();
+        match state.pause {
+            Some(PausedTtl { left }) => left,
+            None => state.soft_end.map(|end| end.saturating_duration_since(now)),
+        }
+    }
+
+    /// Waits until the sandbox should end or be paused. The caller pauses it before it waits again.
+    pub(crate) async fn wait_until_due(&self) -> Due {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            let Some((at, reason)) = self.next_end() else {
+            let Some((at, due)) = self.next_due() else {
                 changed.await;
                 continue;
             };
             if at <= Instant::now() {
-                return reason;
+                return due;
             }
             tokio::select! {
                 () = tokio::time::sleep_until(at) => {}
@@ -180,25 +262,32 @@ impl Lifetime {
         }
     }
 
-    fn next_end(&self) -> Option<(Instant, EndReason)> {
+    fn next_due(&self) -> Option<(Instant, Due)> {
         let state = self.state();
         let idle = self.idle_timeout.filter(|_| {
-            state.counts[Activity::Channel as usize] + state.counts[Activity::Job as usize] == 0
+            state.pause.is_none()
+                && state.counts[Activity::Channel as usize] + state.counts[Activity::Job as usize]
+                    == 0
         });
         let not_attached = state
             .attach_timeout
             .filter(|_| state.counts[Activity::Client as usize] == 0);
         let never_used = self.first_login_end.filter(|_| !state.was_used);
-        [
-            state.soft_end.map(|at| (at, EndReason::Expired)),
+        let expired = match state.on_expiry {
+            OnExpiry::End => Due::End(EndReason::Expired),
+            OnExpiry::Pause => Due::Pause,
+        };
+        let ends = [
             state.hard_end.map(|at| (at, EndReason::Expired)),
             never_used.map(|at| (at, EndReason::NeverUsed)),
             not_attached.map(|timeout| (state.last_client + timeout, EndReason::NotAttached)),
             idle.map(|timeout| (state.last_activity + timeout, EndReason::Idle)),
-        ]
-        .into_iter()
-        .flatten()
-        .min_by_key(|(at, _)| *at)
+        ];
+        ends.into_iter()
+            .flatten()
+            .map(|(at, reason)| (at, Due::End(reason)))
+            .chain(state.soft_end.map(|at| (at, expired)))
+            .min_by_key(|(at, _)| *at)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -207,9 +296,19 @@ impl Lifetime {
 }
 
 impl State {
-    /// The first of the ends at a fixed time.
-    fn first_end(&self) -> Option<Instant> {
-        earlier(self.soft_end, self.hard_end)
+    /// The first of the ends at a fixed time, if a paused sandbox were resumed now.
+    fn first_end(&self, now: Instant) -> Option<Instant> {
+        let resumed = self.pause.and_then(|pause| now.checked_add(pause.left?));
+        earlier(self.soft_end.or(resumed), self.hard_end)
+    }
+
+    fn start_ttl(&mut self, ttl: Duration, now: Instant) {
+        self.full_ttl = Some(ttl);
+        match &mut self.pause {
+            Some(pause) => pause.left = Some(ttl),
+            // A time that cannot be represented means no soft end.
+            None => self.soft_end = now.checked_add(ttl),
+        }
     }
 }
 

@@ -47,6 +47,8 @@ impl SingleSandboxBackend {
             annotations: Default::default(),
             created_at: SystemTime::UNIX_EPOCH,
             expires_at: None,
+            on_expiry: Default::default(),
+            is_marked_paused: false,
             isolation: Isolation {
                 kind: "none".into(),
                 applied: vec![],

@@ -99,12 +99,13 @@ pub use create::builder::SandboxBuilder;
 pub use defaults::Defaults;
 pub use handle::Sandbox;
 pub use sandbox_config::Settings;
+pub use sandbox_core::guest::PauseState;
 pub use sandbox_core::{
     AppliedLimit, Assignment, BackendOptions, ByteSize, Capabilities, Check, Cpu, DeleteOptions,
     Diagnosis, EndCause, EventStream, Freshness, Isolation, Lifetime, LimitScope, LimitSupport,
-    ListFilter, LogOptions, LogStream, MAX_ANNOTATIONS, Resources, SandboxEnd, SandboxEvent,
-    SandboxEventKind, SandboxId, SandboxInfo, SandboxSpec, SandboxState, SweepFailure,
-    SweepOptions, SweepReport, SweptSandbox, Uid, Verdict, rfc3339,
+    ListFilter, LogOptions, LogStream, MAX_ANNOTATIONS, OnExpiry, Resources, SandboxEnd,
+    SandboxEvent, SandboxEventKind, SandboxId, SandboxInfo, SandboxSpec, SandboxState,
+    SweepFailure, SweepOptions, SweepReport, SweptSandbox, Uid, Verdict, rfc3339,
 };
 
 // Pools of waiting sandboxes.
@@ -145,8 +146,7 @@ pub use handle::guest_files::content::{AttributeChange, GuestReader, GuestWriter
 pub use handle::guest_files::watching::FileEvents;
 pub use handle::watch::{Watch, WatchEvent, WatchEventKind};
 pub use sandbox_core::guest::{
-    EntryKind, FileEntry, FileEvent, FileEventKind, LinkTarget, Refusal, RefusalCode, Usage,
-    WatchOptions, Written,
+    EntryKind, FileEntry, FileEvent, FileEventKind, LinkTarget, Usage, WatchOptions, Written,
 };
 pub use sandbox_core::{
     Direction, DownloadRequest, FileInfo, FileKind, FilePath, ListBudget, Reader, TargetPolicy,

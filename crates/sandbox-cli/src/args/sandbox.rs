@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use sandbox::{Client, SandboxBuilder};
+use sandbox::{Client, OnExpiry, SandboxBuilder};
 
 use crate::args::pod::PodArgs;
 use crate::args::values::{parse_pair, parse_positive_duration};
@@ -29,6 +29,9 @@ pub(crate) struct SandboxOptions {
     /// End the sandbox after this time, such as 90s, 30m or 2h
     #[arg(long, value_name = "TIME", value_parser = parse_positive_duration)]
     ttl: Option<Duration>,
+    /// What happens at the end of --ttl: end, or pause until `sandbox resume`
+    #[arg(long, value_name = "ACTION", requires = "ttl")]
+    on_expiry: Option<OnExpiry>,
     /// Set a label, to find the sandbox by; can be repeated
     #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = parse_pair)]
     labels: Vec<(String, String)>,
@@ -66,6 +69,9 @@ impl SandboxOptions {
         }
         if let Some(ttl) = self.ttl {
             builder = builder.ttl(ttl);
+        }
+        if let Some(on_expiry) = self.on_expiry {
+            builder = builder.on_expiry(on_expiry);
         }
         for (key, value) in &self.labels {
             builder = builder.label(key, value);

@@ -32,6 +32,8 @@ pub(crate) async fn run(args: Args, client: &Client) -> Outcome {
     if info.state == SandboxState::Pending && answers(client, &info.id).await {
         info.state = SandboxState::Running;
     }
+    // The mark in the JSON form, too, if the sandbox was paused at the end of its ttl.
+    info.is_marked_paused = info.is_paused(SystemTime::now());
     let text = match args.output {
         Format::Json => Printable::json(&info)?,
         Format::Table => describe(&info, client.location(), SystemTime::now()),

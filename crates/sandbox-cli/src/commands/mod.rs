@@ -15,8 +15,10 @@ mod kill;
 mod logs;
 mod ls;
 pub(crate) mod man;
+mod pause;
 mod pool;
 mod proxy;
+mod resume;
 mod rm;
 mod run;
 mod ssh;
@@ -59,6 +61,9 @@ pub(crate) enum ClientCommand {
     #[command(visible_alias = "inspect")]
     Info(info::Args),
     Extend(extend::Args),
+    Pause(pause::Args),
+    #[command(visible_alias = "unpause")]
+    Resume(resume::Args),
     Pool(pool::Args),
     #[command(visible_aliases = ["delete", "remove"])]
     Rm(rm::Args),
@@ -116,6 +121,8 @@ pub(crate) async fn run(
         ClientCommand::Ls(args) => interrupts.run_until_signal(ls::run(args, client)).await,
         ClientCommand::Info(args) => interrupts.run_until_signal(info::run(args, client)).await,
         ClientCommand::Extend(args) => interrupts.run_until_signal(extend::run(args, client)).await,
+        ClientCommand::Pause(args) => interrupts.run_until_signal(pause::run(args, client)).await,
+        ClientCommand::Resume(args) => interrupts.run_until_signal(resume::run(args, client)).await,
         ClientCommand::Rm(args) => interrupts.run_until_signal(rm::run(args, client)).await,
         ClientCommand::Gc(args) => interrupts.run_until_signal(gc::run(args, client)).await,
     }

@@ -1,12 +1,13 @@
 //! Formats values for the cells of tables.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use sandbox::{SandboxInfo, SandboxState};
 
 /// The state of a sandbox, and the kind of its end.
 pub(crate) fn format_state(info: &SandboxInfo) -> String {
     let state = match info.state {
+        _ if info.is_paused(SystemTime::now()) => "paused",
         SandboxState::Pending => "pending",
         SandboxState::Running => "running",
         SandboxState::Ended => "ended",

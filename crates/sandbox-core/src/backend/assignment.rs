@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::metadata::{check_annotations, check_label};
 use crate::Result;
+use crate::guest::OnExpiry;
 
-/// New labels, annotations and a new `ttl` of a sandbox, as
+/// What changes of a sandbox: labels, annotations, its `ttl` and whether it is paused, as
 /// [`SandboxBackend::assign`](crate::SandboxBackend::assign) writes them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -15,6 +16,11 @@ pub struct Assignment {
     pub labels: BTreeMap<String, String>,
     /// Annotations to set. They replace those with the same key, and all other annotations stay.
     pub annotations: BTreeMap<String, String>,
+    /// Marks the sandbox as paused, so that nobody deletes it at the end of its `ttl`, which stands still; or no longer.
+    /// This does not pause it: its server does ([`guest`](crate::guest)).
+    pub is_paused: Option<bool>,
+    /// What happens at the end of the `ttl`, for those who would delete the sandbox then.
+    pub on_expiry: Option<OnExpiry>,
     /// The sandbox ends this long after the assignment. `None` leaves its end as it is.
     pub ttl: Option<Duration>,
 }
@@ -22,7 +28,18 @@ pub struct Assignment {
 impl Assignment {
     /// Returns whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
-        self.labels.is_empty() && self.annotations.is_empty() && self.ttl.is_none()
+        let Self {
+            labels,
+            annotations,
+            is_paused,
+            on_expiry,
+            ttl,
+        } = self;
+        labels.is_empty()
+            && annotations.is_empty()
+            && is_paused.is_none()
+            && on_expiry.is_none()
+            && ttl.is_none()
     }
 
     /// Checks labels and annotations, as [`SandboxSpec::validate`](crate::SandboxSpec::validate) does.

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use super::{PoolMember, SandboxEnd};
+use crate::guest::OnExpiry;
 use crate::{Resources, SandboxId, Uid, timestamp};
 
 /// The description of a sandbox. It contains no secrets, so it can be shown, logged and stored.
@@ -37,9 +38,16 @@ pub struct SandboxInfo {
     /// When it was created.
     #[serde(with = "timestamp")]
     pub created_at: SystemTime,
-    /// When it ends, unless it is extended.
+    /// When it ends, unless it is extended. Of a paused sandbox, whose `ttl` stands still, as of the time of its pause.
     #[serde(with = "timestamp::option")]
     pub expires_at: Option<SystemTime>,
+    /// What happens then.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub on_expiry: OnExpiry,
+    /// Whether a client has paused it. A sandbox that was paused at the end of its `ttl` has no such mark:
+    /// [`is_paused`](Self::is_paused) knows both.
+    #[serde(default, rename = "paused", skip_serializing_if = "is_default")]
+    pub is_marked_paused: bool,
     /// How it is isolated.
     pub isolation: Isolation,
     /// The limits that are actually enforced.
@@ -50,6 +58,23 @@ pub struct SandboxInfo {
     /// The shared pool that it was created for, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<PoolMember>,
+}
+
+impl SandboxInfo {
+    /// Whether the sandbox is paused at this time, as far as its backend knows: a client has paused it, or its `ttl` has
+    /// passed and its server pauses it then. The server itself knows for certain.
+    pub fn is_paused(&self, now: SystemTime) -> bool {
+        let is_expired = self.expires_at.is_some_and(|end| end <= now);
+        let pauses = match self.on_expiry {
+            OnExpiry::Pause => is_expired,
+            OnExpiry::End => false,
+        };
+        self.state == SandboxState::Running && (self.is_marked_paused || pauses)
+    }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// The state of a sandbox. There is no `Ready`: whether SSH works is known only after connecting.

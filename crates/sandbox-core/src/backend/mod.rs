@@ -123,8 +123,8 @@ pub trait SandboxBackend: Debug + Send + Sync + 'static {
     /// [`NotFound`](crate::Error::NotFound) if there is no such sandbox.
     async fn extend(&self, id: &SandboxId, ttl: Duration) -> Result<SandboxInfo>;
 
-    /// Changes the labels, the annotations and the `ttl` of a sandbox, if possible in one write: of one that waited in
-    /// a pool, or later. An assigned `ttl` counts from now, and may end earlier than the sandbox would have ended.
+    /// Changes the labels, the annotations, the `ttl` and the marks of a sandbox, if possible in one write: of one that
+    /// waited in a pool, or later. An assigned `ttl` counts from now, and may end earlier than the sandbox would have ended.
     /// [`Session::start_ttl`](crate::Session::start_ttl) starts it in the sandbox's own server.
     ///
     /// # Errors
@@ -141,7 +141,7 @@ pub trait SandboxBackend: Debug + Send + Sync + 'static {
         let _unused = uid;
         if !assignment.is_empty() {
             return Err(Error::unsupported(
-                "changing labels, annotations or the ttl of an existing sandbox",
+                "changing labels, annotations or the lifetime of an existing sandbox",
                 self.name(),
                 "set them when the sandbox is created, without a pool",
             ));

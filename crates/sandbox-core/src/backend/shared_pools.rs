@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{SandboxInfo, SandboxSpec};
+use crate::guest::OnExpiry;
 use crate::{Access, KeyPair, PoolKey, PoolName, Result, SandboxId, Uid};
 
 /// Pools of waiting sandboxes that several processes share, without a server that manages them. The backend stores
@@ -169,6 +170,8 @@ pub struct PoolClaim {
     pub labels: BTreeMap<String, String>,
     /// Annotations to set. They replace those with the same key.
     pub annotations: BTreeMap<String, String>,
+    /// What happens at the end of the `ttl`.
+    pub on_expiry: OnExpiry,
     /// The sandbox ends this long after the claim; can be extended. `None` leaves its end as it is.
     pub ttl: Option<Duration>,
     /// The sandbox ends this long after the claim; cannot be extended. `None` leaves the end that it waits with.
@@ -184,6 +187,7 @@ impl PoolClaim {
             is_detached: false,
             labels: BTreeMap::new(),
             annotations: BTreeMap::new(),
+            on_expiry: OnExpiry::End,
             ttl: None,
             max_lifetime: None,
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::metadata::{check_annotations, check_label};
+use crate::guest::OnExpiry;
 use crate::{BackendOptions, ByteSize, Cpu, Error, PoolName, Result, SandboxId};
 
 /// The specification of a sandbox. It contains nothing specific to the user, no environment and no
@@ -79,6 +80,9 @@ pub struct Resources {
 pub struct Lifetime {
     /// Ends it this long after its creation. Can be extended up to `max_lifetime`.
     pub ttl: Option<Duration>,
+    /// What happens at the end of the `ttl`. A sandbox that is paused then still ends at the end of its `max_lifetime`.
+    #[serde(default)]
+    pub on_expiry: OnExpiry,
     /// Ends it this long after its creation. Cannot be extended.
     pub max_lifetime: Duration,
     /// Ends it after this long without use: no command, job, file transfer or forwarded
@@ -112,6 +116,7 @@ impl Default for Lifetime {
     fn default() -> Self {
         Self {
             ttl: None,
+            on_expiry: OnExpiry::End,
             max_lifetime: Self::DEFAULT_MAX,
             idle_timeout: None,
             attach_timeout: Some(Self::DEFAULT_ATTACH),

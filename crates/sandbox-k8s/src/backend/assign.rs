@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::shared::Shared;
 use crate::api::client::LOOKUP_TIMEOUT;
 use crate::manifest::labels;
-use crate::names::ENDS_AFTER;
+use crate::names::{ENDS_AFTER, ON_EXPIRY, PAUSED};
 
 /// Writes labels, annotations and ttl in one patch. Only a ttl needs the API server's time, and so a request more.
 pub(super) async fn assign(
@@ -35,6 +35,15 @@ pub(super) async fn assign(
             .map(|(key, value)| (key, Value::String(value)))
             .collect();
         metadata["annotations"] = stored.into();
+    }
+    if let Some(is_paused) = assignment.is_paused {
+        metadata["annotations"][PAUSED] = match is_paused {
+            true => json!("true"),
+            false => Value::Null,
+        };
+    }
+    if let Some(on_expiry) = assignment.on_expiry {
+        metadata["annotations"][ON_EXPIRY] = json!(on_expiry.as_str());
     }
     if let Some(ttl) = assignment.ttl {
         let (view, now) = shared.find_running(id, deadline).await?;

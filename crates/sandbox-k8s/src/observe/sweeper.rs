@@ -32,6 +32,7 @@ pub(crate) fn removal_reason(view: &PodView, now: Option<SystemTime>) -> Option<
         _ if !past(view.ends.soft) => None,
         _ if view.started_at.is_none() => Some("its soft end has passed, and it never ran"),
         _ if past(view.ends.hard) => Some("its hard end has passed"),
+        _ if view.outlives_soft_end() => None,
         _ => Some("its soft end has passed"),
     }
 }
@@ -166,6 +167,13 @@ mod tests {
                 "{time:?}"
             );
         }
+        let mut paused = running.clone();
+        paused.is_marked_paused = true;
+        assert_eq!(removal_reason(&paused, after(121)), None);
+        assert_eq!(
+            removal_reason(&paused, after(3661)),
+            Some("its hard end has passed")
+        );
         let never_ready = |view: &PodView| {
             let mut view = view.clone();
             view.ends.ready = Some(view.created_at + Duration::from_secs(30));

@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use sandbox_core::{PoolMemberState, Uid};
+use sandbox_core::{OnExpiry, PoolMemberState, Uid};
 
 use super::ends::ClaimedEnds;
 use crate::api::json_patch::{JsonPatch, annotation, label};
 use crate::manifest::labels::stored_annotations;
-use crate::names::{CLAIM, ENDS_AFTER, POOL_STATE, SAFE_TO_EVICT};
+use crate::names::{CLAIM, ENDS_AFTER, ON_EXPIRY, POOL_STATE, SAFE_TO_EVICT};
 
 /// Makes a sandbox claimable.
 pub(crate) fn offer(uid: &Uid) -> JsonPatch {
@@ -27,6 +27,7 @@ pub(crate) fn claim(
     ends: &ClaimedEnds,
     labels: &BTreeMap<String, String>,
     annotations: &BTreeMap<String, String>,
+    on_expiry: OnExpiry,
 ) -> JsonPatch {
     let mut patch = change_state(uid, PoolMemberState::Waiting, PoolMemberState::Taken)
         .add(&annotation(CLAIM), claim)
@@ -37,6 +38,11 @@ pub(crate) fn claim(
     if let Some(seconds) = ends.active_deadline {
         patch = patch.replace("/spec/activeDeadlineSeconds", seconds);
     }
+    let patch = match on_expiry {
+        // What waits ends at its soft end.
+        OnExpiry::End => patch,
+        OnExpiry::Pause => patch.add(&annotation(ON_EXPIRY), on_expiry.as_str()),
+    };
     let patch = labels.iter().fold(patch, |patch, (key, value)| {
         patch.add(&label(key), value.as_str())
     });
@@ -65,7 +71,14 @@ mod tests {
         };
         let labels = BTreeMap::from([("team".to_owned(), "ml".to_owned())]);
         let annotations = BTreeMap::from([("gateway/owner".to_owned(), "a b".to_owned())]);
-        let patch = claim(&Uid::new("p1"), "c1", &ends, &labels, &annotations);
+        let patch = claim(
+            &Uid::new("p1"),
+            "c1",
+            &ends,
+            &labels,
+            &annotations,
+            OnExpiry::Pause,
+        );
         assert_eq!(
             serde_json::to_value(patch).unwrap(),
             json!([
@@ -76,13 +89,21 @@ mod tests {
                 {"op": "add", "path": "/metadata/annotations/cluster-autoscaler.kubernetes.io~1safe-to-evict", "value": "false"},
                 {"op": "add", "path": "/metadata/annotations/sandbox.dev~1ends-after", "value": "90"},
                 {"op": "replace", "path": "/spec/activeDeadlineSeconds", "value": 3700},
+                {"op": "add", "path": "/metadata/annotations/sandbox.dev~1on-expiry", "value": "pause"},
                 {"op": "add", "path": "/metadata/labels/team", "value": "ml"},
                 {"op": "add", "path": "/metadata/annotations/gateway.annotations.sandbox.dev~1owner", "value": "a b"},
             ])
         );
         let unchanged = ClaimedEnds::default();
         let none = BTreeMap::new();
-        let patch = claim(&Uid::new("p1"), "c1", &unchanged, &none, &none);
+        let patch = claim(
+            &Uid::new("p1"),
+            "c1",
+            &unchanged,
+            &none,
+            &none,
+            OnExpiry::End,
+        );
         let patch = serde_json::to_value(patch).unwrap();
         assert_eq!(patch.as_array().unwrap().len(), 5);
     }

@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use sandbox_core::{Assignment, PublicKey, SandboxInfo};
+use sandbox_core::{Assignment, OnExpiry, PublicKey, SandboxInfo};
 use serde::{Deserialize, Serialize};
 
 use crate::linux::process_identity::ProcessIdentity;
@@ -110,11 +110,27 @@ impl Record {
         self.info.expires_at = Some(end.min(self.hard_end()));
     }
 
-    /// Sets labels and annotations, and moves the soft end to the `ttl` from now, also to an earlier time. Changes
+    /// Returns the soft end, unless the sandbox outlives it because it is paused then.
+    pub(crate) fn soft_end(&self) -> Option<SystemTime> {
+        let is_paused_then = self.info.is_marked_paused
+            || match self.info.on_expiry {
+                OnExpiry::Pause => true,
+                OnExpiry::End => false,
+            };
+        self.info.expires_at.filter(|_| !is_paused_then)
+    }
+
+    /// Sets labels, annotations and marks, and moves the soft end to the `ttl` from now, also to an earlier time. Changes
     /// nothing if there would be too many annotations.
     pub(crate) fn assign(&mut self, assignment: Assignment) -> sandbox_core::Result<()> {
         self.info.annotations = assignment.merge_annotations(&self.info.annotations)?;
         self.info.labels.extend(assignment.labels);
+        if let Some(is_paused) = assignment.is_paused {
+            self.info.is_marked_paused = is_paused;
+        }
+        if let Some(on_expiry) = assignment.on_expiry {
+            self.info.on_expiry = on_expiry;
+        }
         if let Some(ttl) = assignment.ttl {
             self.info.expires_at = Some(self.end_after(ttl));
         }

@@ -17,17 +17,23 @@ pub(crate) use self::client::Stop;
 pub(crate) use self::processes::SharedProcesses;
 use crate::channel::io::{ChannelIo, send_unless_closed};
 use crate::channel::output::{ChannelClosed, Exit};
+use crate::process::pause::Pauser;
 
 /// What the operations of one server share.
 pub(crate) struct Guest {
     /// The home directory, from which relative paths begin.
     home: PathBuf,
     processes: Arc<SharedProcesses>,
+    pauser: Arc<Pauser>,
 }
 
 impl Guest {
-    pub(crate) fn new(home: PathBuf, processes: Arc<SharedProcesses>) -> Self {
-        Self { home, processes }
+    pub(crate) fn new(home: PathBuf, processes: Arc<SharedProcesses>, pauser: Arc<Pauser>) -> Self {
+        Self {
+            home,
+            processes,
+            pauser,
+        }
     }
 }
 

@@ -146,6 +146,7 @@ fn check_id(id: &str) -> Result<(), StartError> {
 fn server_error(message: String) -> StartError {
     StartError {
         exit_code: 125,
+        is_paused: false,
         message,
     }
 }

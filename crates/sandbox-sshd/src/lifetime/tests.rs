@@ -13,7 +13,7 @@ fn config() -> ServerConfig {
 async fn nothing_ends_a_sandbox_without_limits() {
     let life = Lifetime::new(&config());
     assert!(
-        tokio::time::timeout(SECOND * 1_000_000, life.wait_for_end())
+        tokio::time::timeout(SECOND * 1_000_000, life.wait_until_due())
             .await
             .is_err()
     );
@@ -25,13 +25,13 @@ async fn a_channel_or_a_job_is_not_idle() {
         let life = Lifetime::new(&config().with_idle_timeout(SECOND));
         let using = life.begin(kind);
         assert!(
-            tokio::time::timeout(SECOND * 10, life.wait_for_end())
+            tokio::time::timeout(SECOND * 10, life.wait_until_due())
                 .await
                 .is_err()
         );
         drop(using);
         let start = Instant::now();
-        assert_eq!(life.wait_for_end().await, EndReason::Idle);
+        assert_eq!(life.wait_until_due().await, Due::End(EndReason::Idle));
         assert_eq!(start.elapsed().as_secs(), 1);
     }
 }
@@ -48,7 +48,7 @@ async fn clients_that_reconnect_and_request_nothing_are_idle() {
         }
     };
     tokio::select! {
-        end = life.wait_for_end() => assert_eq!(end, EndReason::Idle),
+        end = life.wait_until_due() => assert_eq!(end, Due::End(EndReason::Idle)),
         () = reconnecting => {}
     }
     assert_eq!(start.elapsed().as_secs(), 10);
@@ -59,18 +59,18 @@ async fn a_ready_channel_is_idle() {
     let life = Lifetime::new(&config().with_idle_timeout(SECOND * 10));
     let mut ready = life.begin(Activity::ReadyChannel);
     let start = Instant::now();
-    assert_eq!(life.wait_for_end().await, EndReason::Idle);
+    assert_eq!(life.wait_until_due().await, Due::End(EndReason::Idle));
     assert_eq!(start.elapsed().as_secs(), 10);
     ready.change_to(Activity::Channel);
     assert!(
-        tokio::time::timeout(SECOND * 20, life.wait_for_end())
+        tokio::time::timeout(SECOND * 20, life.wait_until_due())
             .await
             .is_err()
     );
     ready.change_to(Activity::ReadyChannel);
     tokio::time::sleep(SECOND * 9).await;
     drop(ready);
-    assert_eq!(life.wait_for_end().await, EndReason::Idle);
+    assert_eq!(life.wait_until_due().await, Due::End(EndReason::Idle));
     assert_eq!(
         start.elapsed().as_secs(),
         40,
@@ -83,26 +83,29 @@ async fn a_sandbox_without_a_client_ends_although_a_job_runs() {
     let life = Lifetime::new(&config().with_attach_timeout(SECOND));
     let client = life.begin(Activity::Client);
     assert!(
-        tokio::time::timeout(SECOND * 10, life.wait_for_end())
+        tokio::time::timeout(SECOND * 10, life.wait_until_due())
             .await
             .is_err()
     );
     drop(client);
     let _job = life.begin(Activity::Job);
-    assert_eq!(life.wait_for_end().await, EndReason::NotAttached);
+    assert_eq!(
+        life.wait_until_due().await,
+        Due::End(EndReason::NotAttached)
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_sandbox_that_no_client_has_ever_used_ends() {
     let life = Lifetime::new(&config().with_first_login_timeout(SECOND * 5));
     let start = Instant::now();
-    assert_eq!(life.wait_for_end().await, EndReason::NeverUsed);
+    assert_eq!(life.wait_until_due().await, Due::End(EndReason::NeverUsed));
     assert_eq!(start.elapsed().as_secs(), 5);
 
     let life = Lifetime::new(&config().with_first_login_timeout(SECOND * 5));
     drop(life.begin(Activity::Client));
     assert!(
-        tokio::time::timeout(SECOND * 60, life.wait_for_end())
+        tokio::time::timeout(SECOND * 60, life.wait_until_due())
             .await
             .is_err(),
         "one login is enough"
@@ -124,7 +127,7 @@ async fn an_extended_ttl_ends_at_the_hard_end() {
         "never past the hard end"
     );
     let start = Instant::now();
-    assert_eq!(life.wait_for_end().await, EndReason::Expired);
+    assert_eq!(life.wait_until_due().await, Due::End(EndReason::Expired));
     assert_eq!(start.elapsed().as_secs(), 60);
 }
 
@@ -149,7 +152,7 @@ async fn a_claim_sets_the_limits_anew_but_never_a_later_hard_end() {
     let client = life.begin(Activity::Client);
     assert_eq!(life.start_anew(limits), Some(SECOND * 200));
     assert_eq!(life.extend(SECOND * 9000), SECOND * 200);
-    let ending = life.wait_for_end();
+    let ending = life.wait_until_due();
     tokio::pin!(ending);
     assert!(
         tokio::time::timeout(SECOND * 100, &mut ending)
@@ -157,7 +160,7 @@ async fn a_claim_sets_the_limits_anew_but_never_a_later_hard_end() {
             .is_err()
     );
     drop(client);
-    assert_eq!(ending.await, EndReason::NotAttached);
+    assert_eq!(ending.await, Due::End(EndReason::NotAttached));
     assert_eq!(start.elapsed().as_secs(), 160);
 }
 
@@ -171,6 +174,82 @@ async fn times_that_cannot_be_represented_are_no_end() {
     assert_eq!(life.start_anew(limits), Some(SECOND), "the ttl stays");
     limits.ttl = Some(Duration::MAX);
     assert_eq!(life.start_anew(limits), None);
-    let ending = tokio::time::timeout(SECOND * 1_000_000, life.wait_for_end());
+    let ending = tokio::time::timeout(SECOND * 1_000_000, life.wait_until_due());
     assert!(ending.await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_ttl_stands_still_during_a_pause_and_the_hard_end_does_not() {
+    let limits = config()
+        .with_ttl(SECOND * 10)
+        .with_idle_timeout(SECOND * 5)
+        .with_max_lifetime(SECOND * 100);
+    let life = Lifetime::new(&limits);
+    let _channel = life.begin(Activity::Channel);
+    tokio::time::sleep(SECOND * 4).await;
+    life.pause();
+    life.pause();
+    tokio::time::sleep(SECOND * 50).await;
+    assert_eq!(life.ttl_left(), Some(SECOND * 6));
+    assert_eq!(life.extend(SECOND * 3), SECOND * 6, "never shorter");
+    life.resume(None);
+    let start = Instant::now();
+    assert_eq!(life.wait_until_due().await, Due::End(EndReason::Expired));
+    assert_eq!(start.elapsed().as_secs(), 6);
+
+    let life = Lifetime::new(&limits);
+    life.pause();
+    assert_eq!(life.wait_until_due().await, Due::End(EndReason::Expired));
+    assert_eq!(start.elapsed().as_secs(), 106, "the hard end");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_idle_timeout_starts_anew_after_a_pause() {
+    let life = Lifetime::new(&config().with_idle_timeout(SECOND * 5));
+    tokio::time::sleep(SECOND * 4).await;
+    life.pause();
+    let waiting = tokio::time::timeout(SECOND * 100, life.wait_until_due());
+    assert!(waiting.await.is_err());
+    life.resume(None);
+    let start = Instant::now();
+    assert_eq!(life.wait_until_due().await, Due::End(EndReason::Idle));
+    assert_eq!(start.elapsed().as_secs(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ttl_of_a_paused_sandbox_counts_from_when_it_is_resumed() {
+    let life = Lifetime::new(&config());
+    life.pause();
+    assert_eq!(life.ttl_left(), None);
+    assert_eq!(life.start_ttl(SECOND * 7), SECOND * 7);
+    tokio::time::sleep(SECOND * 20).await;
+    assert_eq!(life.extend(SECOND * 8), SECOND * 8);
+    life.resume(None);
+    assert_eq!(life.ttl_left(), Some(SECOND * 8));
+    life.pause();
+    life.resume(Some(SECOND * 3));
+    assert_eq!(life.ttl_left(), Some(SECOND * 3));
+    // Nothing is paused any more.
+    life.resume(Some(SECOND * 99));
+    assert_eq!(life.ttl_left(), Some(SECOND * 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sandbox_may_be_paused_at_the_end_of_its_ttl() {
+    let life = Lifetime::new(
+        &config()
+            .with_ttl(SECOND * 10)
+            .with_max_lifetime(SECOND * 60),
+    );
+    life.set_on_expiry(OnExpiry::Pause);
+    assert_eq!(life.wait_until_due().await, Due::Pause);
+    life.pause();
+    assert_eq!(life.ttl_left(), Some(Duration::ZERO));
+    tokio::time::sleep(SECOND * 20).await;
+    // Nothing was left, so all of it begins again.
+    life.resume(None);
+    assert_eq!(life.ttl_left(), Some(SECOND * 10));
+    assert_eq!(life.wait_until_due().await, Due::Pause);
+    life.pause();
+    assert_eq!(life.wait_until_due().await, Due::End(EndReason::Expired));
 }

@@ -217,8 +217,12 @@ async fn next_unless_closed(input: &mut InputReader) -> io::Result<Option<Bytes>
 async fn hang_up(mut child: Child, leader: Leader, grace: Duration) {
     leader.signal_group(Signal::SIGHUP);
     leader.signal_group(Signal::SIGCONT);
-    let deadline = tokio::time::Instant::now() + grace;
+    let mut deadline = tokio::time::Instant::now() + grace;
     while !leader.has_ended() && tokio::time::Instant::now() < deadline {
+        // What is stopped can clean up only when it continues.
+        if leader.is_paused() {
+            deadline = tokio::time::Instant::now() + grace;
+        }
         tokio::time::sleep(POLL_INTERVAL).await;
     }
     let left = deadline.saturating_duration_since(tokio::time::Instant::now());

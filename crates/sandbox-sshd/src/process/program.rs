@@ -12,6 +12,7 @@ use sandbox_core::command_line::CommandLine;
 
 use super::environment::DEFAULT_PATH;
 use super::executable::{find_32_bit_program, is_binary};
+use super::table::IsPaused;
 use super::user::Identity;
 use crate::config::ServerConfig;
 
@@ -169,6 +170,8 @@ impl Program {
 pub(crate) struct StartError {
     pub(crate) exit_code: u32,
     pub(crate) message: String,
+    /// Whether the sandbox is paused.
+    pub(crate) is_paused: bool,
 }
 
 impl StartError {
@@ -176,6 +179,7 @@ impl StartError {
         Self {
             exit_code: 127,
             message,
+            is_paused: false,
         }
     }
 
@@ -183,6 +187,16 @@ impl StartError {
         Self {
             exit_code: 126,
             message,
+            is_paused: false,
+        }
+    }
+
+    /// The sandbox is paused, so nothing is started.
+    pub(crate) fn paused() -> Self {
+        Self {
+            exit_code: 126,
+            message: IsPaused.to_string(),
+            is_paused: true,
         }
     }
 }

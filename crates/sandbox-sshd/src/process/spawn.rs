@@ -15,7 +15,7 @@ use rustix::thread::CapabilitySet;
 use tokio::process::Child;
 
 use super::program::{Program, StartError, describe_start_error};
-use super::table::{Leader, ProcessTable};
+use super::table::{IsPaused, Leader, ProcessTable};
 use super::user::Identity;
 use crate::config::SpawnSetup;
 use crate::lock::lock;
@@ -67,6 +67,7 @@ impl Spawner {
             });
             match spawned {
                 Ok(spawned) => return Ok(spawned),
+                Err(error) if is_paused(&error) => return Err(StartError::paused()),
                 Err(error) if errno(&error) == Errno::ETXTBSY && busy < BUSY_ATTEMPTS => {
                     busy += 1;
                     tokio::time::sleep(BUSY_BACKOFF).await;
@@ -155,6 +156,10 @@ pub(crate) fn spawn_in_group(
         .stderr(stderr)
         .process_group(0);
     tokio::process::Command::from(command).spawn()
+}
+
+fn is_paused(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|error| error.is::<IsPaused>())
 }
 
 fn errno(error: &io::Error) -> Errno {

@@ -1,7 +1,7 @@
 //! The processes of the sandbox: those that the server started, the orphans it reaps, and their
 //! termination.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::io;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -14,6 +14,7 @@ use nix::unistd::Pid;
 use tokio::process::Child;
 use tokio::sync::Notify;
 
+use super::listing::list_processes;
 use crate::lock::lock;
 
 /// Interval at which a termination checks for remaining processes.
@@ -27,11 +28,25 @@ const PEEK: WaitPidFlag = WaitPidFlag::WEXITED
 /// The processes that this server has started and not yet reaped.
 #[derive(Default)]
 pub(crate) struct ProcessTable {
-    /// The pids of the started processes, each the leader of a process group.
-    leaders: Mutex<HashSet<i32>>,
+    started: Mutex<Started>,
     /// Notified when a leader was reaped.
     leader_reaped: Notify,
 }
+
+#[derive(Default)]
+struct Started {
+    /// The pids of the started processes, each the leader of a process group.
+    leaders: HashSet<i32>,
+    /// Whether the sandbox is paused: nothing is started, and nothing is continued.
+    is_paused: bool,
+    /// The groups that a client has asked to continue while the sandbox was paused.
+    to_continue: HashSet<i32>,
+}
+
+/// The sandbox is paused, so nothing is started in it.
+#[derive(Debug, thiserror::Error)]
+#[error("the sandbox is paused; resume it first (sandbox resume)")]
+pub(crate) struct IsPaused;
 
 /// One started process, the leader of a process group of its own.
 pub(crate) struct Leader {
@@ -41,19 +56,26 @@ pub(crate) struct Leader {
 
 impl ProcessTable {
     /// Starts a process by calling `spawn`, which must put it into a process group of its own.
+    ///
+    /// # Errors
+    ///
+    /// Those of `spawn`, and one that wraps [`IsPaused`] while the sandbox is paused.
     pub(crate) fn spawn<T>(
         self: &Arc<Self>,
         spawn: impl FnOnce() -> io::Result<(Child, T)>,
     ) -> io::Result<(Child, Leader, T)> {
         // The lock is held during the start, so that the reaper does not take a child that is not
         // yet listed for an orphan.
-        let mut leaders = self.leaders();
+        let mut started = self.started();
+        if started.is_paused {
+            return Err(io::Error::other(IsPaused));
+        }
         let (child, streams) = spawn()?;
         let id = child.id().and_then(|id| i32::try_from(id).ok());
         let Some(id) = id else {
             return Err(io::Error::other("the process ended before it had an id"));
         };
-        leaders.insert(id);
+        started.leaders.insert(id);
         Ok((
             child,
             Leader {
@@ -66,7 +88,29 @@ impl ProcessTable {
 
     /// Returns the number of processes that were started and not yet reaped.
     pub(crate) fn count(&self) -> usize {
-        self.leaders().len()
+        self.started().leaders.len()
+    }
+
+    /// Whether the sandbox is paused.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.started().is_paused
+    }
+
+    /// Starts nothing from here on.
+    pub(crate) fn forbid_starts(&self) {
+        self.started().is_paused = true;
+    }
+
+    /// Starts processes again, and continues those that a client has asked to continue meanwhile.
+    pub(crate) fn allow_starts(&self) {
+        let mut started = self.started();
+        started.is_paused = false;
+        for group in std::mem::take(&mut started.to_continue) {
+            if started.leaders.contains(&group) {
+                // This fails if the group has just ended.
+                killpg(Pid::from_raw(group), Signal::SIGCONT).ok();
+            }
+        }
     }
 
     /// Reaps orphans until the future is dropped.
@@ -88,7 +132,7 @@ impl ProcessTable {
 
     fn reap_ended_orphans(&self) {
         loop {
-            let leaders = self.leaders();
+            let started = self.started();
             let ended = match waitid(Id::All, PEEK) {
                 Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
                 Ok(status) => status.pid(),
@@ -98,7 +142,7 @@ impl ProcessTable {
             match ended {
                 // The task that owns this leader reaps it, which notifies this one to continue with
                 // the children behind it.
-                Some(pid) if leaders.contains(&pid.as_raw()) => return,
+                Some(pid) if started.leaders.contains(&pid.as_raw()) => return,
                 Some(pid) => drop(waitpid(pid, Some(WaitPidFlag::WNOHANG))),
                 None => return,
             }
@@ -127,7 +171,7 @@ impl ProcessTable {
     }
 
     fn signal_all(&self, signal: Signal, with_orphans: bool) {
-        for &leader in self.leaders().iter() {
+        for &leader in &self.started().leaders {
             // This fails if the group has just ended.
             killpg(Pid::from_raw(leader), signal).ok();
         }
@@ -135,25 +179,26 @@ impl ProcessTable {
             // kill(-1) signals all processes except this one, and needs no /proc.
             kill(Pid::from_raw(-1), signal).ok();
         } else if with_orphans {
-            for pid in descendants() {
-                kill(pid, signal).ok();
+            for process in list_processes().unwrap_or_default() {
+                kill(process.pid, signal).ok();
             }
         }
     }
 
     fn has_processes(&self, with_orphans: bool) -> bool {
-        if !self.leaders().is_empty() {
+        if !self.started().leaders.is_empty() {
             return true;
         }
         if !with_orphans {
             return false;
         }
         self.reap_ended_orphans();
-        (is_init() && waitid(Id::All, PEEK) != Err(Errno::ECHILD)) || !descendants().is_empty()
+        (is_init() && waitid(Id::All, PEEK) != Err(Errno::ECHILD))
+            || list_processes().is_ok_and(|processes| !processes.is_empty())
     }
 
-    fn leaders(&self) -> MutexGuard<'_, HashSet<i32>> {
-        lock(&self.leaders)
+    fn started(&self) -> MutexGuard<'_, Started> {
+        lock(&self.started)
     }
 }
 
@@ -168,8 +213,15 @@ impl Leader {
     }
 
     /// Signals the whole group. The caller must not have reaped the leader yet, because after that
-    /// its pid may belong to another process.
+    /// its pid may belong to another process. While the sandbox is paused, nothing continues: SIGCONT is sent
+    /// when it is resumed.
     pub(crate) fn signal_group(&self, signal: Signal) {
+        let mut started = self.processes.started();
+        if signal == Signal::SIGCONT && started.is_paused {
+            started.to_continue.insert(self.pid.as_raw());
+            return;
+        }
+        drop(started);
         // This fails if the group has just ended.
         killpg(self.pid, signal).ok();
     }
@@ -182,6 +234,11 @@ impl Leader {
         }
     }
 
+    /// Whether the sandbox is paused, so that the group cannot react to a signal.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.processes.is_paused()
+    }
+
     /// Whether the leader has ended. It is not reaped, so its pid stays reserved.
     pub(crate) fn has_ended(&self) -> bool {
         !matches!(waitid(Id::Pid(self.pid), PEEK), Ok(WaitStatus::StillAlive))
@@ -191,79 +248,11 @@ impl Leader {
 /// The owner drops this after it has reaped the leader.
 impl Drop for Leader {
     fn drop(&mut self) {
-        self.processes.leaders().remove(&self.pid.as_raw());
+        let pid = self.pid.as_raw();
+        let mut started = self.processes.started();
+        started.leaders.remove(&pid);
+        started.to_continue.remove(&pid);
+        drop(started);
         self.processes.leader_reaped.notify_one();
-    }
-}
-
-/// Returns all descendants of this process except zombies, or none if there is no `/proc`.
-fn descendants() -> Vec<Pid> {
-    let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
-    let Ok(entries) = std::fs::read_dir("/proc") else {
-        return Vec::new();
-    };
-    for entry in entries.flatten() {
-        let Some(pid) = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok())
-        else {
-            continue;
-        };
-        // The process may have ended since the directory was listed.
-        let Ok(stat) = std::fs::read(entry.path().join("stat")) else {
-            continue;
-        };
-        if let Some(parent) = living_parent(&stat) {
-            children.entry(parent).or_default().push(pid);
-        }
-    }
-    let mut pids = vec![nix::unistd::getpid().as_raw()];
-    let mut next = 0;
-    while let Some(pid) = pids.get(next) {
-        pids.extend(children.remove(pid).unwrap_or_default());
-        next += 1;
-    }
-    pids.into_iter().skip(1).map(Pid::from_raw).collect()
-}
-
-/// Returns the parent in a `stat` line, unless the process is a zombie. The name in parentheses may
-/// contain parentheses, so the fields are counted from the last one.
-fn living_parent(stat: &[u8]) -> Option<i32> {
-    let end = stat.iter().rposition(|&byte| byte == b')')?;
-    let mut fields = std::str::from_utf8(&stat[end + 1..])
-        .ok()?
-        .split_ascii_whitespace();
-    match fields.next()? {
-        "Z" | "X" => None,
-        _ => fields.next()?.parse().ok(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_parent_is_parsed_whatever_the_name_contains() {
-        assert_eq!(living_parent(b"12 (sh) S 7 12 12 0"), Some(7));
-        assert_eq!(living_parent(b"12 (a) S 1 (b) ) R 7 12"), Some(7));
-        assert_eq!(living_parent(b"12 (sh) Z 7 12"), None);
-        for bad in ["", "12 (sh", "12 (sh)", "12 (sh) S", "12 (sh) S x"] {
-            assert_eq!(living_parent(bad.as_bytes()), None, "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn a_child_is_listed_until_it_has_ended() {
-        let mut child = std::process::Command::new("sleep")
-            .arg("100")
-            .spawn()
-            .unwrap();
-        let pid = Pid::from_raw(child.id().cast_signed());
-        assert!(descendants().contains(&pid));
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert!(!descendants().contains(&pid));
     }
 }

@@ -114,9 +114,9 @@ impl Server {
         }
     }
 
-    /// Waits until a limit of the sandbox is reached.
+    /// Waits until a limit of the sandbox is reached. Pauses it at the end of its `ttl`, if it is configured so.
     pub async fn wait_for_end(&self) -> EndReason {
-        self.state.lifetime.wait_for_end().await
+        self.state.wait_for_end().await
     }
 
     /// Closes all connections and ends every process of the sandbox.
@@ -167,7 +167,7 @@ impl Server {
             std::future::pending().await
         };
         let reason = tokio::select! {
-            reason = self.state.lifetime.wait_for_end() => reason,
+            reason = self.state.wait_for_end() => reason,
             () = shutdown => EndReason::Terminated,
             () = self.state.stop.cancelled() => EndReason::Terminated,
             () = accepting => EndReason::Terminated,

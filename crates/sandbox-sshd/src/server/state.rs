@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use russh::keys::{PrivateKey, PublicKey};
+use sandbox_core::protocol::EndReason;
 use tokio_util::sync::CancellationToken;
 
 use super::keys::AuthorizedKeys;
@@ -13,8 +14,9 @@ use crate::config::ServerConfig;
 use crate::error::ServerError;
 use crate::guest::{Guest, SharedProcesses};
 use crate::jobs::Jobs;
-use crate::lifetime::Lifetime;
+use crate::lifetime::{Due, Lifetime};
 use crate::process::home::find_user_shell;
+use crate::process::pause::Pauser;
 use crate::process::spawn::Spawner;
 use crate::process::table::ProcessTable;
 
@@ -24,6 +26,7 @@ pub(crate) struct ServerState {
     pub(crate) ssh: Arc<russh::server::Config>,
     pub(crate) lifetime: Arc<Lifetime>,
     pub(crate) processes: Arc<ProcessTable>,
+    pub(crate) pauser: Arc<Pauser>,
     pub(crate) spawner: Arc<Spawner>,
     pub(crate) jobs: Arc<Jobs>,
     pub(crate) guest: Guest,
@@ -50,6 +53,11 @@ impl ServerState {
         })?;
         let lifetime = Lifetime::new(&config);
         let processes = Arc::new(ProcessTable::default());
+        let pauser = Pauser::new(
+            Arc::clone(&processes),
+            Arc::clone(&lifetime),
+            config.reap_orphans,
+        );
         let spawner = Arc::new(Spawner::new(
             Arc::clone(&processes),
             config.spawn_setup.clone(),
@@ -70,14 +78,32 @@ impl ServerState {
             ssh: Arc::new(ssh_config(host_key)),
             lifetime,
             processes,
+            pauser: Arc::clone(&pauser),
             spawner,
             jobs,
-            guest: Guest::new(config.home.clone(), shared),
+            guest: Guest::new(config.home.clone(), shared, pauser),
             pending_logins: PendingLogins::new(config.max_pending_logins),
             stop: CancellationToken::new(),
             owner: Owner::new(authorized_keys, config.is_claimable),
             config,
         }))
+    }
+
+    /// Waits until a limit of the sandbox is reached, and pauses the sandbox when that is due. One that cannot be paused
+    /// ends.
+    pub(crate) async fn wait_for_end(&self) -> EndReason {
+        loop {
+            match self.lifetime.wait_until_due().await {
+                Due::End(reason) => return reason,
+                Due::Pause => match self.pauser.pause().await {
+                    Ok(_) => tracing::info!("paused at the end of the ttl"),
+                    Err(error) => {
+                        tracing::warn!(%error, "the sandbox ends, because it cannot be paused");
+                        return EndReason::Expired;
+                    }
+                },
+            }
+        }
     }
 
     /// Whether this user may log in with this key.

@@ -3,6 +3,7 @@
 pub(crate) mod builder;
 mod creation_error;
 pub(crate) mod delete_guard;
+mod lifetime;
 mod time_limit;
 
 use std::sync::{Arc, Mutex};

@@ -100,7 +100,7 @@ impl Sandbox {
         self.assign(assignment).await
     }
 
-    async fn assign(&self, assignment: Assignment) -> Result<SandboxInfo> {
+    pub(super) async fn assign(&self, assignment: Assignment) -> Result<SandboxInfo> {
         let inner = &self.inner;
         let backend = &inner.parts.backend;
         backend.assign(self.id(), self.uid(), assignment).await

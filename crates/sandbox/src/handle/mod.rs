@@ -12,6 +12,7 @@ pub(crate) mod guest_files;
 pub(crate) mod job;
 pub(crate) mod job_log;
 mod lifecycle;
+pub(crate) mod pause;
 pub(crate) mod process_input;
 pub(crate) mod processes;
 pub(crate) mod watch;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use sandbox_core::{Error, Result};
+use sandbox_core::{Error, OnExpiry, Result};
 
 use super::filler;
 use super::keeper;
@@ -58,6 +58,8 @@ pub(crate) struct PoolSettings {
     pub(crate) concurrency: usize,
     /// The ttl of a taken sandbox, from the take.
     pub(crate) ttl: Option<Duration>,
+    /// What happens at its end.
+    pub(crate) on_expiry: OnExpiry,
 }
 
 impl PoolBuilder {
@@ -131,6 +133,7 @@ impl PoolBuilder {
             return Err(Error::invalid("detached", "true", reason));
         };
         settings.ttl = spec.lifetime.ttl.take();
+        settings.on_expiry = std::mem::take(&mut spec.lifetime.on_expiry);
         if let Some(idle_timeout) = spec.lifetime.idle_timeout {
             settings.max_age = settings.max_age.min(idle_timeout / 2);
         }
@@ -152,6 +155,7 @@ impl Default for PoolSettings {
             max_age: PoolBuilder::DEFAULT_MAX_AGE,
             concurrency: 8,
             ttl: None,
+            on_expiry: OnExpiry::End,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use sandbox_core::{Assignment, Error, ExecRequest, Result, metrics};
+use sandbox_core::{Assignment, Error, ExecRequest, OnExpiry, Result, metrics};
 use tracing::Instrument;
 
 use super::builder::OnEmpty;
@@ -62,6 +62,8 @@ impl Take {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let mut assignment = Assignment::default();
         assignment.ttl = shared.settings.ttl;
+        let on_expiry = shared.settings.on_expiry;
+        assignment.on_expiry = (on_expiry != OnExpiry::End).then_some(on_expiry);
         Self {
             request: TakeRequest {
                 assignment,
@@ -115,6 +117,13 @@ impl Take {
     /// sandboxes.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.request.assignment.ttl = Some(ttl);
+        self
+    }
+
+    /// Sets what happens at the end of the `ttl`, as
+    /// [`SandboxBuilder::on_expiry`](crate::SandboxBuilder::on_expiry). The default is that of the pool's sandboxes.
+    pub fn on_expiry(mut self, on_expiry: OnExpiry) -> Self {
+        self.request.assignment.on_expiry = Some(on_expiry);
         self
     }
 
@@ -205,6 +214,7 @@ async fn create(shared: &Shared, request: TakeRequest) -> Result<Sandbox> {
         .annotations
         .extend(request.assignment.annotations);
     builder.spec.lifetime.ttl = request.assignment.ttl;
+    builder.spec.lifetime.on_expiry = request.assignment.on_expiry.unwrap_or_default();
     let personal = &mut builder.personal;
     personal.env.extend(&request.personal.env);
     personal.secret_env.extend(&request.personal.secret_env);

@@ -14,6 +14,7 @@ use crate::create::builder::{Personal, SandboxBuilder};
 use crate::create::delete_guard::DeleteOnDrop;
 use crate::create::{Created, personalise, personalise_error};
 use crate::handle::Sandbox;
+use crate::handle::pause::set_on_expiry;
 use crate::parts::Parts;
 
 /// How long the look whether a sandbox still runs may take. Its connection is open, so this is
@@ -144,6 +145,9 @@ impl Waiting {
             && self.parts.backend.capabilities().sandbox_sshd
         {
             session.start_ttl(ttl).await?;
+        }
+        if let Some(on_expiry) = request.assignment.on_expiry {
+            set_on_expiry(session, on_expiry).await?;
         }
         let mut personal = Personal {
             init: request.personal.init.clone(),

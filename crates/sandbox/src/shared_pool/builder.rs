@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sandbox_core::{Error, PoolName, Result};
+use sandbox_core::{Error, OnExpiry, PoolName, Result};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
@@ -74,7 +74,7 @@ impl SharedPoolBuilder {
     /// # Errors
     ///
     /// * [`Error::Invalid`](crate::Error::Invalid) for an invalid setting of the pool or its sandboxes: a
-    ///   fixed id, one that is detached, a `ttl` or a secret variable, which only a claim can give;
+    ///   fixed id, one that is detached, a `ttl` with what happens at its end, or a secret variable, which only a claim can give;
     /// * [`Error::Unsupported`](crate::Error::Unsupported) if the backend has no shared pools;
     /// * [`Error::Backend`](crate::Error::Backend).
     pub async fn start(self) -> Result<SharedPool> {
@@ -140,6 +140,14 @@ fn check_sandboxes(sandboxes: &SandboxBuilder) -> Result<Duration> {
         let reason = "the ttl of a sandbox counts from its claim; set it there";
         let value = format!("{:?}", spec.lifetime.ttl.unwrap_or_default());
         return Err(Error::invalid("ttl", value, reason));
+    }
+    if spec.lifetime.on_expiry != OnExpiry::End {
+        let reason = "the ttl of a sandbox counts from its claim; set it there";
+        return Err(Error::invalid(
+            "on_expiry",
+            spec.lifetime.on_expiry.as_str(),
+            reason,
+        ));
     }
     if let Some((name, _)) = sandboxes.personal.secret_env.iter().next() {
         let reason =

@@ -316,6 +316,7 @@ impl FromPool {
         claim.is_detached = spec.lifetime.attach_timeout.is_none();
         claim.labels.clone_from(&spec.labels);
         claim.annotations.clone_from(&spec.annotations);
+        claim.on_expiry = spec.lifetime.on_expiry;
         claim.ttl = spec.lifetime.ttl;
         claim.max_lifetime = self.hard_limit();
         claim
@@ -330,6 +331,7 @@ impl FromPool {
         HandOver {
             parts: Arc::clone(&self.sandbox.parts),
             request,
+            on_expiry: lifetime.on_expiry,
             personal: self.sandbox.personal.clone(),
             timeout: self.sandbox.create_timeout,
         }

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sandbox_core::{
-    Access, ClaimRequest, Claimed, Deadline, DownloadRequest, Env, Error, Result, SandboxState,
-    Session, SharedPools, environment_file,
+    Access, ClaimRequest, Claimed, Deadline, DownloadRequest, Env, Error, OnExpiry, Result,
+    SandboxState, Session, SharedPools, environment_file,
 };
 use tokio::io::AsyncReadExt;
 
 use crate::create::builder::Personal;
 use crate::create::delete_guard::{CLEANUP_WAIT, DeleteOnDrop};
 use crate::create::{Created, personalise, personalise_error};
+use crate::handle::pause::set_on_expiry;
 use crate::parts::Parts;
 
 /// How long the first connection may take. The sandbox runs, so only one that has just ended takes as long.
@@ -21,6 +22,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 pub(super) struct HandOver {
     pub(super) parts: Arc<Parts>,
     pub(super) request: ClaimRequest,
+    pub(super) on_expiry: OnExpiry,
     pub(super) personal: Personal,
     /// How long the setup may take.
     pub(super) timeout: Duration,
@@ -121,6 +123,10 @@ impl HandOver {
     /// Sets variables, in addition to those of the pool, and runs the initial commands. Returns the variables
     /// for every command.
     async fn set_up(&self, session: &dyn Session) -> Result<Env> {
+        // What waits ends at the end of its ttl.
+        if self.on_expiry != OnExpiry::End {
+            set_on_expiry(session, self.on_expiry).await?;
+        }
         let mut personal = self.personal.clone();
         let mut env = personal.env.clone();
         env.extend(&personal.secret_env);

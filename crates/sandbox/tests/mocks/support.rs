@@ -30,6 +30,8 @@ pub(crate) fn info(id: &SandboxId) -> SandboxInfo {
         annotations: Default::default(),
         created_at: SystemTime::now(),
         expires_at: None,
+        on_expiry: Default::default(),
+        is_marked_paused: false,
         isolation: Isolation {
             kind: "none".into(),
             applied: vec![],

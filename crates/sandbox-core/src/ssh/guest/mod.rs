@@ -35,7 +35,7 @@ pub use processes::{
     SharedProcess, TerminalSize,
 };
 pub use refusal::{Refusal, RefusalCode};
-pub use sandbox::{PauseState, SandboxRequest};
+pub use sandbox::{OnExpiry, PauseState, SandboxRequest};
 
 /// What a client asks of the server: the first frame of a channel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -174,6 +174,7 @@ impl ClaimAttempt {
             &ends,
             &self.claim.labels,
             &self.claim.annotations,
+            self.claim.on_expiry,
         );
         let patched = self
             .shared

@@ -3,10 +3,11 @@
 use std::time::{Duration, SystemTime};
 
 use k8s_openapi::api::core::v1::Pod;
-use sandbox_core::Lifetime;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use sandbox_core::{Lifetime, OnExpiry};
 
 use super::metadata::annotation;
-use crate::names::{ENDS_AFTER, READY_WITHIN};
+use crate::names::{ENDS_AFTER, ON_EXPIRY, READY_WITHIN};
 
 /// The ends of a sandbox, by the API server's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +58,13 @@ pub fn ready_within(lifetime: &Lifetime) -> Option<String> {
     lifetime
         .first_login_timeout
         .map(|timeout| whole_seconds(timeout).to_string())
+}
+
+/// Returns what happens at the soft end of a Pod. An invalid value counts as its end.
+pub fn on_expiry(meta: &ObjectMeta) -> OnExpiry {
+    annotation(meta, ON_EXPIRY)
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_default()
 }
 
 /// Returns the value of [`ENDS_AFTER`] that extends the soft end to `ttl` after `now`, the API server's

@@ -13,7 +13,7 @@ mod secret_name;
 
 pub use annotations::{annotation_key, stored_annotations, user_annotations};
 pub(crate) use ends::whole_seconds;
-pub use ends::{Expiry, ends_after, extended_ends_after, ready_within};
+pub use ends::{Expiry, ends_after, extended_ends_after, on_expiry, ready_within};
 #[cfg(test)]
 pub(crate) use membership::tests as membership_tests;
 pub use membership::{Membership, PoolRef};

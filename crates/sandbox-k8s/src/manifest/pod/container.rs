@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use sandbox_core::protocol::POOL_VARIABLE;
-use sandbox_core::{Error, Lifetime, Resources, Result};
+use sandbox_core::{Error, Lifetime, OnExpiry, Resources, Result};
 
 use super::non_empty::{non_empty, non_empty_map};
 use super::request::PodParams;
@@ -121,6 +121,11 @@ fn arguments(lifetime: &Lifetime) -> Vec<String> {
         if let Some(limit) = limit {
             arguments.extend([name.to_owned(), whole_seconds(limit).to_string()]);
         }
+    }
+    match lifetime.on_expiry {
+        OnExpiry::End => {}
+        // A server that cannot do this refuses the argument.
+        OnExpiry::Pause => arguments.extend(["--on-expiry", "pause"].map(str::to_owned)),
     }
     arguments
 }

@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{LocalObjectReference, Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use sandbox_core::{Error, Result, SandboxSpec};
+use sandbox_core::{Error, OnExpiry, Result, SandboxSpec};
 
 use crate::manifest::labels;
 use crate::manifest::options::{Injection, KubernetesOptions, PodOptions};
@@ -163,7 +163,10 @@ fn metadata(request: &PodParams<'_>) -> Result<ObjectMeta> {
     ];
     let ready_within =
         labels::ready_within(&request.spec.lifetime).map(|seconds| (names::READY_WITHIN, seconds));
-    let managed = managed.into_iter().chain(ready_within);
+    let on_expiry = request.spec.lifetime.on_expiry;
+    let on_expiry =
+        (on_expiry != OnExpiry::End).then(|| (names::ON_EXPIRY, on_expiry.as_str().to_owned()));
+    let managed = managed.into_iter().chain(ready_within).chain(on_expiry);
     let managed = managed.map(|(key, value)| (key.to_owned(), value));
     let mut labels = labels::object_labels(request.id, &request.spec.labels);
     let mut annotations = BTreeMap::new();
@@ -185,7 +188,7 @@ fn metadata(request: &PodParams<'_>) -> Result<ObjectMeta> {
 }
 
 /// Returns the hard end in whole seconds, which Kubernetes stores as an i32. An image sshd does not apply a
-/// soft end, so the earlier of both ends is used, and an idle timeout is refused.
+/// soft end, so the earlier of both ends is used, and an idle timeout and a pause are refused.
 fn active_deadline(spec: &SandboxSpec, server: &Server<'_>) -> Result<i64> {
     let most = match server {
         Server::SandboxSshd { .. } => spec.lifetime.max_lifetime,
@@ -197,6 +200,14 @@ fn active_deadline(spec: &SandboxSpec, server: &Server<'_>) -> Result<i64> {
             "an image's own SSH server",
             "it does not record when it is idle",
             "set a ttl, or inject sandbox-sshd (SANDBOX_INJECTION)",
+        ));
+    }
+    if let (Server::ImageSshd(_), OnExpiry::Pause) = (server, spec.lifetime.on_expiry) {
+        return Err(Error::unsupported_because(
+            "a pause at the end of the ttl",
+            "an image's own SSH server",
+            "it cannot pause the sandbox",
+            "let it end then, or inject sandbox-sshd (SANDBOX_INJECTION)",
         ));
     }
     let seconds = i32::try_from(labels::whole_seconds(most));

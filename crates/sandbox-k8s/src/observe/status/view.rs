@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use sandbox_core::protocol::EndReason;
 use sandbox_core::{
-    AppliedLimit, EndCause, Isolation, LimitScope, SandboxEnd, SandboxId, SandboxInfo,
+    AppliedLimit, EndCause, Isolation, LimitScope, OnExpiry, SandboxEnd, SandboxId, SandboxInfo,
     SandboxState, Uid,
 };
 
@@ -38,6 +38,10 @@ pub(crate) struct PodView {
     pub(crate) created_at: SystemTime,
     /// Its soft and hard end.
     pub(crate) ends: Expiry,
+    /// What happens at its soft end.
+    pub(crate) on_expiry: OnExpiry,
+    /// Whether a client has paused it.
+    pub(crate) is_marked_paused: bool,
     /// Whether the creating client holds a Lease that owns it.
     pub(crate) has_lease: bool,
     /// The labels that the user gave.
@@ -135,6 +139,8 @@ impl PodView {
             nonce: labels::annotation(meta, names::NONCE).map(str::to_owned),
             created_at,
             ends: Expiry::from_pod(pod, created_at),
+            on_expiry: labels::on_expiry(meta),
+            is_marked_paused: labels::annotation(meta, names::PAUSED) == Some("true"),
             has_lease: labels::annotation(meta, names::LEASE).is_some(),
             labels: labels::user_labels(meta),
             annotations: labels::user_annotations(meta),
@@ -191,6 +197,8 @@ impl PodView {
             annotations: self.annotations.clone(),
             created_at: self.created_at,
             expires_at: Some(self.ends.soft),
+            on_expiry: self.on_expiry,
+            is_marked_paused: self.is_marked_paused,
             isolation: Isolation {
                 kind: "pod".into(),
                 applied: self.isolation.clone(),
@@ -203,6 +211,15 @@ impl PodView {
             pool: self.pool.as_ref().map(Membership::describe),
             end: (self.state == SandboxState::Ended).then(|| self.end(self.problem.as_ref())),
         }
+    }
+
+    /// Whether it lives on after its soft end, because it is paused then.
+    pub(crate) fn outlives_soft_end(&self) -> bool {
+        let pauses = match self.on_expiry {
+            OnExpiry::Pause => true,
+            OnExpiry::End => false,
+        };
+        self.is_marked_paused || pauses
     }
 
     /// Returns the claim that took it from its pool, if one did.

@@ -118,6 +118,8 @@ fn pending_info(plan: &Plan, dir: &SandboxDir) -> SandboxInfo {
         annotations: plan.annotations.clone(),
         created_at: plan.created_at,
         expires_at: Some(add_saturating(plan.created_at, plan.lifetime.first_end())),
+        on_expiry: plan.lifetime.on_expiry,
+        is_marked_paused: false,
         isolation: Isolation {
             kind: plan.isolation.as_str().to_owned(),
             applied: Vec::new(),

@@ -132,6 +132,7 @@ fn server_config(plan: &Plan, confinement: &Confinement) -> Result<ServerConfig,
         .with_attach_timeout(plan.lifetime.attach_timeout)
         .with_first_login_timeout(plan.lifetime.first_login_timeout)
         .with_ttl(plan.lifetime.ttl)
+        .with_on_expiry(plan.lifetime.on_expiry)
         .with_max_lifetime(plan.lifetime.max_lifetime)
         .with_reap_orphans(true);
     Ok(match confinement.mechanism {

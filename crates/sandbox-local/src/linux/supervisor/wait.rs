@@ -132,7 +132,7 @@ pub(super) fn read_line(
 /// cannot be read, only the hard end counts.
 fn soft_time_left(teardown: &Teardown) -> Duration {
     match teardown.dir().map(Record::read) {
-        Some(Ok(record)) => record.info.expires_at.map_or(Duration::MAX, |end| {
+        Some(Ok(record)) => record.soft_end().map_or(Duration::MAX, |end| {
             end.duration_since(SystemTime::now())
                 .unwrap_or(Duration::ZERO)
         }),

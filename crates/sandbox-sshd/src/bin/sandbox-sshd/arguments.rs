@@ -5,7 +5,7 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use sandbox_core::protocol;
+use sandbox_core::{OnExpiry, protocol};
 
 use crate::end::TERMINATION_LOG;
 
@@ -30,6 +30,7 @@ The SSH server of one sandbox.
   --first-login SECONDS     End after SECONDS if no client has logged in by then
                             [$SANDBOX_SSHD_FIRST_LOGIN]
   --ttl SECONDS             End after SECONDS, unless a client extends the time
+  --on-expiry ACTION        At the end of the ttl: end, or pause until a client resumes [end]
   --max-lifetime SECONDS    End after SECONDS, which no client can extend
   --claimable               Let one client claim the sandbox, once: only the key that it sends logs in
                             from then on [set if $SANDBOX_SSHD_POOL is]
@@ -75,6 +76,7 @@ pub(crate) struct Options {
     pub(crate) first_login: Option<Duration>,
     pub(crate) ttl: Option<Duration>,
     pub(crate) max_lifetime: Option<Duration>,
+    pub(crate) on_expiry: OnExpiry,
     pub(crate) claimable: bool,
     pub(crate) termination_log: PathBuf,
 }
@@ -114,6 +116,7 @@ impl Default for Options {
             first_login: None,
             ttl: None,
             max_lifetime: None,
+            on_expiry: OnExpiry::End,
             claimable: false,
             termination_log: TERMINATION_LOG.into(),
         }
@@ -165,6 +168,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Action,
             "--termination-log" => options.termination_log = value()?.into(),
             "--ttl" => options.ttl = Some(parse_seconds(&name, &value()?)?),
             "--max-lifetime" => options.max_lifetime = Some(parse_seconds(&name, &value()?)?),
+            "--on-expiry" => options.on_expiry = parse_on_expiry(&value()?)?,
             _ => return Err(format!("unknown option {name}; see --help")),
         }
     }
@@ -182,6 +186,13 @@ fn parse_listen(value: OsString) -> Result<Listen, String> {
             "--listen {address} is neither IP:PORT nor unix:/PATH"
         )),
     }
+}
+
+fn parse_on_expiry(value: &OsString) -> Result<OnExpiry, String> {
+    value
+        .to_str()
+        .and_then(|value| value.parse().ok())
+        .ok_or_else(|| format!("--on-expiry {} is neither end nor pause", value.display()))
 }
 
 fn parse_text(name: &str, value: OsString) -> Result<String, String> {
@@ -239,6 +250,7 @@ mod tests {
             ("--idle soon", "soon"),
             ("--ttl 0", "between 1"),
             ("--ttl -5", "whole number"),
+            ("--on-expiry stop", "neither end nor pause"),
             ("--listen localhost:22", "IP:PORT"),
             ("install", "one directory"),
             ("install a b", "one directory"),

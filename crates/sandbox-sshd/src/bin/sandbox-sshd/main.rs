@@ -98,6 +98,7 @@ fn serve(options: Options) -> Result<End, Error> {
         .with_first_login_timeout(first_login)
         .with_ttl(options.ttl)
         .with_max_lifetime(options.max_lifetime)
+        .with_on_expiry(options.on_expiry)
         .with_claimable(options.is_claimable())
         .with_reap_orphans(true);
     if let Some(user) = &options.user {

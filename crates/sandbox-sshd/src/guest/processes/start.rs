@@ -32,7 +32,7 @@ impl SharedProcesses {
     ///
     /// # Errors
     ///
-    /// If the description is malformed, a limit is reached, or the user or the directory cannot be used. A
+    /// If the description is malformed, a limit is reached, the sandbox is paused, or the user or the directory cannot be used. A
     /// program that cannot be run is no error.
     pub(super) async fn start(self: &Arc<Self>, spec: ProcessSpec) -> Result<Started, Refusal> {
         specification::check(&spec)?;
@@ -55,6 +55,9 @@ impl SharedProcesses {
         };
         let started = match started {
             Ok(started) => started,
+            Err(error) if error.is_paused => {
+                return Err(Refusal::new(RefusalCode::Paused, error.message));
+            }
             Err(error) => return Ok(failed(error)),
         };
         // Nothing is waited for from here on, so the process is not lost if this future is dropped.

@@ -36,6 +36,8 @@ fn listed(id: &str, pool_key: u8, state: PoolMemberState) -> SandboxInfo {
         annotations: Default::default(),
         created_at: SystemTime::now(),
         expires_at: None,
+        on_expiry: Default::default(),
+        is_marked_paused: false,
         isolation: Isolation {
             kind: "pod".into(),
             applied: vec![],

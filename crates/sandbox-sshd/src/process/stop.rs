@@ -1,0 +1,138 @@
+//! Stops all processes of the sandbox, and continues those that were not stopped before.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::time::Instant;
+
+use super::listing::{ProcessActivity, find_process, list_processes};
+
+/// How long stopping may take.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// The delay between two rounds.
+const ROUND_INTERVAL: Duration = Duration::from_millis(2);
+/// How many rounds have to find nothing that runs. A listing is not made at one instant: a process that was started
+/// while it was made may be missing.
+const QUIET_ROUNDS: u32 = 2;
+
+/// The processes that a pause has stopped, each with the time of its start.
+#[derive(Debug, Default)]
+pub(crate) struct StoppedProcesses(HashMap<i32, u64>);
+
+/// Why not all processes could be stopped.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum StopError {
+    /// There is no `/proc`.
+    #[error(
+        "processes cannot be stopped: the sandbox has no /proc, as without namespaces; create it with namespaces"
+    )]
+    NoListing,
+    /// Other processes than the sandbox's have the server's process as parent.
+    #[error(
+        "processes cannot be stopped: the server is part of another program; run it as a process of its own"
+    )]
+    Embedded,
+    /// A process may not be stopped.
+    #[error("process {0} cannot be stopped: permission denied; end it, or run the server as root")]
+    Forbidden(i32),
+    /// Some still run after the timeout.
+    #[error(
+        "processes start faster than they can be stopped: {0} still run after {STOP_TIMEOUT:?}; end some, and pause again"
+    )]
+    TooFast(usize),
+    /// The server ends.
+    #[error("the sandbox is ending; create another one")]
+    Interrupted,
+}
+
+impl StoppedProcesses {
+    /// Stops all processes of the sandbox but this one, until none runs. A process that is stopped already is left
+    /// alone. After an error all continue that were stopped.
+    ///
+    /// Parents are stopped before their children, and [continued](Self::resume) after them, so that no shell sees that
+    /// a command of it was stopped.
+    pub(crate) async fn stop_all() -> Result<Self, StopError> {
+        let mut stopped = Self::default();
+        match stopped.stop_rest().await {
+            Ok(()) => Ok(stopped),
+            Err(error) => {
+                stopped.resume();
+                Err(error)
+            }
+        }
+    }
+
+    /// Stops what was stopped and runs again: the kernel continues the processes of a group that has lost its parents
+    /// (`setpgid(2)`).
+    pub(crate) fn stop_again(&self) {
+        for (&pid, &started) in &self.0 {
+            let pid = Pid::from_raw(pid);
+            if let Some(process) = find_process(pid)
+                && process.started == started
+                && process.activity == ProcessActivity::Active
+            {
+                // The process may just have ended.
+                kill(pid, Signal::SIGSTOP).ok();
+            }
+        }
+    }
+
+    /// Continues the stopped processes, children before their parents.
+    pub(crate) fn resume(&self) {
+        let Ok(mut processes) = list_processes() else {
+            return;
+        };
+        processes.reverse();
+        for process in processes {
+            if self.0.get(&process.pid.as_raw()) == Some(&process.started) {
+                // The process may just have ended.
+                kill(process.pid, Signal::SIGCONT).ok();
+            }
+        }
+    }
+
+    async fn stop_rest(&mut self) -> Result<(), StopError> {
+        let deadline = Instant::now() + STOP_TIMEOUT;
+        let mut quiet_rounds = 0;
+        loop {
+            let running = self.stop_round()?;
+            quiet_rounds = if running == 0 { quiet_rounds + 1 } else { 0 };
+            if quiet_rounds == QUIET_ROUNDS {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(StopError::TooFast(running));
+            }
+            tokio::time::sleep(ROUND_INTERVAL).await;
+        }
+    }
+
+    /// Signals what runs, and returns how many that are.
+    fn stop_round(&mut self) -> Result<usize, StopError> {
+        let processes = list_processes().map_err(|_| StopError::NoListing)?;
+        let mut running = 0;
+        for process in processes {
+            let pid = process.pid;
+            let is_signalled = self.0.get(&pid.as_raw()) == Some(&process.started);
+            match process.activity {
+                ProcessActivity::Stopped => continue,
+                // It stops before it runs again.
+                ProcessActivity::Uninterruptible if is_signalled => continue,
+                ProcessActivity::Uninterruptible | ProcessActivity::Active => {}
+            }
+            match kill(pid, Signal::SIGSTOP) {
+                Ok(()) => running += 1,
+                Err(Errno::ESRCH) => continue,
+                Err(_) => return Err(StopError::Forbidden(pid.as_raw())),
+            }
+            // Another process may have got the pid since it was listed.
+            if let Some(signalled) = find_process(pid) {
+                self.0.insert(pid.as_raw(), signalled.started);
+            }
+        }
+        Ok(running)
+    }
+}
