@@ -165,6 +165,7 @@ pub use sandbox_core::{
 };
 
 // Errors.
+pub use sandbox_core::guest::{Refusal, RefusalCode};
 pub use sandbox_core::{
     BoxError, CommandCause, ConnectionError, ConnectionStage, CreationError, CreationReason,
     CreationStage, Error, Escaped, Result, TransferError, TransferReason, UnsupportedError,
