@@ -13,6 +13,8 @@ pub(crate) const INTERPRETER_PORT: u16 = 49999;
 
 /// Names the sandbox.
 pub(crate) const SANDBOX_ID: &str = "e2b-sandbox-id";
+/// The token of a sandbox.
+pub(crate) const ACCESS_TOKEN: &str = "x-access-token";
 /// Names its port.
 pub(crate) const SANDBOX_PORT: &str = "e2b-sandbox-port";
 
@@ -101,8 +103,9 @@ pub(crate) fn route(
     if is_control(path) {
         return Ok(Route::Control);
     }
-    let id_is_sent = headers.contains_key(SANDBOX_ID);
-    if is_envd(path) || (path == "/health" && id_is_sent) {
+    // The oldest ones send only its token.
+    let names_sandbox = headers.contains_key(SANDBOX_ID) || headers.contains_key(ACCESS_TOKEN);
+    if is_envd(path) || (path == "/health" && names_sandbox) {
         let id = parse_id_header(headers)?;
         let named_by = if id.is_some() {
             NamedBy::Headers

@@ -12,6 +12,8 @@ mod timeouts;
 
 pub(crate) use error::{Code, ConnectError};
 pub(crate) use frame::{FrameParser, encode_frame, encode_frame_with};
-pub(crate) use request::{CallKind, MAX_MESSAGE, check_head, read_frame, read_message};
-pub(crate) use response::{Cut, Streamed, message_response, stream_error, stream_response};
+pub(crate) use request::{
+    CallKind, MAX_MESSAGE, check_head, parse_message, read_frame, read_message,
+};
+pub(crate) use response::{Cut, Streamed, message_response, stream_response};
 pub(crate) use timeouts::{Deadline, keepalive_interval};

@@ -100,7 +100,7 @@ fn check_headers(kind: CallKind, headers: &HeaderMap) -> Result<(), ConnectError
 ///
 /// If it is too long, cut off, or not what the call needs.
 pub(crate) async fn read_message<T: DeserializeOwned>(body: Body) -> Result<T, ConnectError> {
-    parse(&read_all(body, MAX_MESSAGE).await?)
+    parse_message(&read_all(body, MAX_MESSAGE).await?)
 }
 
 /// Reads the one message of a call whose response is a stream.
@@ -116,11 +116,11 @@ pub(crate) async fn read_frame<T: DeserializeOwned>(body: Body) -> Result<T, Con
         ConnectError::invalid("this call takes one message, and it must be complete")
     })?;
     let message = message.ok_or_else(|| ConnectError::invalid("this call needs a message"))?;
-    parse(&message)
+    parse_message(&message)
 }
 
 /// Parses a message. An empty one has no fields.
-pub(crate) fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, ConnectError> {
+pub(crate) fn parse_message<T: DeserializeOwned>(json: &[u8]) -> Result<T, ConnectError> {
     let json = if json.is_empty() { b"{}" } else { json };
     // Otherwise serde would take an array for the fields in their order.
     if json.trim_ascii_start().first() != Some(&b'{') {

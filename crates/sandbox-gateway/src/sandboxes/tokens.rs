@@ -49,6 +49,14 @@ impl Tokens {
     }
 }
 
+/// Whether this can be a token at all. What cannot costs no search.
+pub(crate) fn is_well_formed(sent: &str) -> bool {
+    sent.len() == 64
+        && sent
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 /// Compares a token that a caller has sent with the right one, in a time that does not depend on where they differ.
 pub(crate) fn is_same_token(sent: &str, right: &str) -> bool {
     sent.as_bytes().ct_eq(right.as_bytes()).into()
@@ -70,6 +78,7 @@ mod tests {
         let uid = Uid::new("u1");
         let token = tokens.envd(&uid);
         assert_eq!(token.len(), 64);
+        assert!(is_well_formed(&token) && !is_well_formed(&token[1..]) && !is_well_formed(""));
         assert_eq!(token, tokens.envd(&uid), "it is derived");
         assert_ne!(token, tokens.traffic(&uid));
         assert_ne!(token, tokens.envd(&Uid::new("u2")));
