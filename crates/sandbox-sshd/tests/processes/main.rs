@@ -5,7 +5,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod ending;
+mod hostile;
+mod input;
 mod operations;
+mod sharing;
+mod users;
 
 use std::time::Duration;
 

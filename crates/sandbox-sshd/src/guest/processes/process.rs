@@ -32,6 +32,9 @@ use crate::process::table::Leader;
 type Input = Box<dyn AsyncWrite + Send + Unpin>;
 type Reader = Box<dyn AsyncRead + Send + Unpin>;
 
+/// How long a process that has closed its input may take to be reaped, if it ends.
+const REAP_DELAY: Duration = Duration::from_millis(100);
+
 /// A process that outlives the channel that started it.
 pub(super) struct SharedProcess {
     pid: u32,
@@ -275,13 +278,18 @@ impl SharedProcess {
                     invalid(format!("the input of process {} is closed", self.pid))
                 });
             };
-            stream.write_all(data).await.map_err(|error| {
-                let pid = self.pid;
-                invalid(match error.kind() {
-                    io::ErrorKind::BrokenPipe => format!("process {pid} has closed its input"),
-                    _ => format!("the input of process {pid} cannot be written: {error}"),
-                })
-            })
+            let pid = self.pid;
+            match stream.write_all(data).await {
+                Ok(()) => Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                    // A process that ends closes its input a moment before it can be reaped.
+                    tokio::time::sleep(REAP_DELAY).await;
+                    Err(invalid(format!("process {pid} has closed its input")))
+                }
+                Err(error) => Err(invalid(format!(
+                    "the input of process {pid} cannot be written: {error}"
+                ))),
+            }
         };
         tokio::select! {
             biased;
