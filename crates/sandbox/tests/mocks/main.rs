@@ -6,4 +6,5 @@ mod creating;
 mod handles;
 mod pool;
 mod shared_pool;
+mod shared_processes;
 mod support;
