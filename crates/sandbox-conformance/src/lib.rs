@@ -62,6 +62,7 @@ pub mod odd_input;
 pub mod pausing;
 pub mod pools;
 pub mod ports;
+pub mod processes;
 pub mod resuming;
 mod support;
 pub mod targets;
@@ -86,6 +87,7 @@ pub fn trials(backend: &TestedBackend, runtime: &Handle) -> Vec<Trial> {
         pausing::cases(),
         pools::cases(),
         ports::cases(),
+        processes::cases(),
         resuming::cases(),
         targets::cases(),
         trees::cases(),
