@@ -242,6 +242,26 @@ impl Lifetime {
         }
     }
 
+    /// Waits for so long. Time during which the sandbox is paused does not count.
+    pub(crate) async fn sleep(&self, time: Duration) {
+        let mut left = time;
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let is_paused = self.state().pause.is_some();
+            if is_paused {
+                changed.await;
+                continue;
+            }
+            let begun = Instant::now();
+            tokio::select! {
+                () = tokio::time::sleep(left) => return,
+                () = changed => left = left.saturating_sub(begun.elapsed()),
+            }
+        }
+    }
+
     /// Waits until the sandbox should end or be paused. The caller pauses it before it waits again.
     pub(crate) async fn wait_until_due(&self) -> Due {
         loop {

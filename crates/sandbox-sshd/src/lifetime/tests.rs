@@ -253,3 +253,24 @@ async fn a_sandbox_may_be_paused_at_the_end_of_its_ttl() {
     life.pause();
     assert_eq!(life.wait_until_due().await, Due::End(EndReason::Expired));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_sleep_does_not_count_pauses() {
+    let life = Lifetime::new(&config());
+    let start = Instant::now();
+    let pausing = async {
+        for _ in 0..3 {
+            tokio::time::sleep(SECOND * 2).await;
+            life.pause();
+            tokio::time::sleep(SECOND * 100).await;
+            life.resume(None);
+            // Other changes do not matter.
+            drop(life.begin(Activity::Channel));
+        }
+    };
+    tokio::join!(life.sleep(SECOND * 7), pausing);
+    assert_eq!(start.elapsed().as_secs(), 307);
+    tokio::time::timeout(SECOND, life.sleep(Duration::MAX))
+        .await
+        .unwrap_err();
+}

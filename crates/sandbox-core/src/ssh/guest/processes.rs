@@ -77,8 +77,8 @@ pub struct ProcessSpec {
     /// A name that the client chooses. It need not be unique.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
-    /// Kill its process group after so many milliseconds, whether a client is attached or not. Those that are
-    /// attached get the refusal [`TimedOut`](super::RefusalCode::TimedOut).
+    /// Kill its process group after so many milliseconds, whether a client is attached or not. The time during
+    /// which the sandbox is paused does not count. Those that are attached get the refusal [`TimedOut`](super::RefusalCode::TimedOut).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
     /// The user to run it as, by name or number; without one, the sandbox's own. The groups and the home

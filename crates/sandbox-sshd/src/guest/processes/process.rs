@@ -23,7 +23,7 @@ use super::invalid;
 use super::subscribers::{Chunk, Outcome, Subscribers};
 use crate::channel::output::Exit;
 use crate::channel::pump::{OutputEnd, OutputReader};
-use crate::lifetime::ActivityGuard;
+use crate::lifetime::{ActivityGuard, Lifetime};
 use crate::lock::lock;
 use crate::process::pty::TerminalWriter;
 use crate::process::started::StartedProcess;
@@ -129,6 +129,7 @@ impl SharedProcess {
         &self,
         streams: Streams,
         output_grace: Duration,
+        lifetime: &Lifetime,
         activity: ActivityGuard,
     ) -> Vec<Reader> {
         let Streams { mut child, outputs } = streams;
@@ -138,7 +139,7 @@ impl SharedProcess {
             grace: output_grace,
         };
         let waiting = async {
-            let (status, is_timed_out) = self.wait(&mut child).await;
+            let (status, is_timed_out) = self.wait(&mut child, lifetime).await;
             self.exited.cancel();
             if is_timed_out {
                 // A slow client, or a process outside of the group, does not defer the end.
@@ -185,15 +186,17 @@ impl SharedProcess {
     }
 
     /// Waits for the end of the process, and kills it when its time is over. Returns whether it was killed.
-    async fn wait(&self, child: &mut Child) -> (io::Result<ExitStatus>, bool) {
-        let timeout = self.spec.timeout_ms.map(Duration::from_millis);
+    async fn wait(&self, child: &mut Child, lifetime: &Lifetime) -> (io::Result<ExitStatus>, bool) {
         let reaped = self.reap(child);
         let mut reaped = pin!(reaped);
-        if let Some(timeout) = timeout {
-            match tokio::time::timeout(timeout, reaped.as_mut()).await {
-                Ok(status) => return (status, false),
-                Err(_elapsed) => self.signal_group(Signal::SIGKILL),
-            };
+        if let Some(timeout) = self.spec.timeout_ms {
+            tokio::select! {
+                biased;
+                status = reaped.as_mut() => return (status, false),
+                // A paused sandbox does not use up the time of its processes.
+                () = lifetime.sleep(Duration::from_millis(timeout)) => {}
+            }
+            self.signal_group(Signal::SIGKILL);
             return (reaped.await, true);
         }
         (reaped.await, false)

@@ -66,13 +66,14 @@ impl SharedProcesses {
         let entry = self.insert(Arc::clone(&process));
         let activity = self.lifetime.begin(Activity::Job);
         let grace = self.config.output_grace;
+        let lifetime = Arc::clone(&self.lifetime);
         let is_truncated = found.is_truncated;
         tokio::spawn(async move {
             if is_truncated {
                 let notice = Notice::EnvironmentTruncated.to_string();
                 process.publish_notice(&notice).await;
             }
-            let held = process.run(streams, grace, activity).await;
+            let held = process.run(streams, grace, &lifetime, activity).await;
             drop(permit);
             entry.retire(held).await;
         });
