@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream;
-use sandbox::ByteStream;
+use sandbox::{ByteStream, Sandbox};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -19,6 +19,8 @@ use crate::sandboxes::Found;
 /// After this long without a line, one says that the execution still runs.
 const KEEPALIVE: Duration = Duration::from_secs(5);
 
+/// How long a sandbox may take to show that it still runs.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The deepest nesting of a line.
 const MAX_DEPTH: usize = 120;
 
@@ -26,6 +28,7 @@ const MAX_DEPTH: usize = 120;
 pub(super) struct Execution {
     pub(super) app: Arc<App>,
     pub(super) found: Found,
+    pub(super) sandbox: Sandbox,
     pub(super) connection: Option<ConnectionHandle>,
     pub(super) lines: LineReader<Box<dyn ByteStream>>,
 }
@@ -54,7 +57,7 @@ impl Execution {
             Ok(Ok(None)) => LineError::Ended,
             Ok(Err(error)) => error,
         };
-        if is_gone(&self.app, &self.found).await {
+        if is_gone(&self.app, &self.found, &self.sandbox).await {
             // A clean end would look like one of the execution.
             if let Some(connection) = &self.connection {
                 connection.reset();
@@ -74,12 +77,17 @@ impl Execution {
     }
 }
 
-/// Whether the sandbox has ended.
-async fn is_gone(app: &App, found: &Found) -> bool {
+/// Whether the sandbox has ended. Its record may outlive it for a moment, so that it is asked itself.
+async fn is_gone(app: &App, found: &Found, sandbox: &Sandbox) -> bool {
     match app.sandboxes.find(&found.info.id).await {
-        Ok(now) => now.info.uid != found.info.uid,
-        Err(_error) => true,
+        Ok(now) if now.info.uid == found.info.uid => {}
+        Ok(_) | Err(_) => return true,
     }
+    let command = sandbox.command("true").timeout(PROBE_TIMEOUT);
+    !matches!(
+        tokio::time::timeout(PROBE_TIMEOUT, command.status()).await,
+        Ok(Ok(_))
+    )
 }
 
 /// What a line is about. Other lines are not of this protocol.

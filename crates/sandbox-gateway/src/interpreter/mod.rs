@@ -181,6 +181,7 @@ async fn execute(
     let execution = Execution {
         app: Arc::clone(app),
         found,
+        sandbox,
         connection,
         lines,
     };
