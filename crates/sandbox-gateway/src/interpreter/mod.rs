@@ -27,6 +27,7 @@ use crate::connection::ConnectionHandle;
 use crate::routing::SandboxRef;
 use crate::sandboxes::Found;
 use crate::sandboxes::tokens::is_same_token;
+use crate::upstream::open_awake;
 
 /// The longest request in bytes: code, and what is written in it.
 const MAX_REQUEST: usize = 16 * 1024 * 1024;
@@ -198,7 +199,7 @@ async fn execute(
 }
 
 async fn open(app: &App, found: &Found) -> Result<Sandbox, Failure> {
-    app.sandboxes.open(found).await.map_err(|error| {
+    open_awake(&app.sandboxes, found).await.map_err(|error| {
         tracing::debug!(id = %found.info.id, %error, "no sandbox for the interpreter");
         Failure::Gone
     })

@@ -26,7 +26,7 @@ use crate::app::App;
 use crate::connection::ConnectionHandle;
 use crate::routing::SandboxRef;
 use crate::sandboxes::Found;
-use crate::upstream::UpstreamError;
+use crate::upstream::{UpstreamError, open_awake};
 
 /// Passes a request on to a port of a sandbox.
 pub(crate) async fn handle(
@@ -69,7 +69,7 @@ async fn pass_on(
     is_for_people: bool,
 ) -> Response {
     let id = &found.info.id;
-    let sandbox = match app.sandboxes.open(found).await {
+    let sandbox = match open_awake(&app.sandboxes, found).await {
         Ok(sandbox) => sandbox,
         Err(error) => return respond_without_sandbox(id, &error, is_for_people),
     };

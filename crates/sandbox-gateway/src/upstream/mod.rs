@@ -1,5 +1,6 @@
 //! Requests to servers inside sandboxes: HTTP/1.1 over streams to their ports.
 
+mod awake;
 mod body;
 mod pool;
 
@@ -11,6 +12,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use sandbox::{ConnectionStage, Sandbox};
 
+pub(crate) use self::awake::open_awake;
 use self::body::{Activity, WatchedBody};
 use self::pool::ReturnedAtEnd;
 pub(crate) use self::pool::Upstreams;
