@@ -7,34 +7,25 @@
     reason = "a failed assertion is the point"
 )]
 
+mod fixture;
 #[allow(dead_code, reason = "the other test programs use the rest")]
+#[path = "../support.rs"]
 mod support;
 
-use std::net::SocketAddr;
-use std::path::Path;
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use fixture::{Fixture, parse, token};
 use libtest_mimic::{Arguments, Failed, Trial};
-use sandbox::{Client, Defaults, Sandbox};
-use sandbox_gateway::{Gateway, GatewayConfig};
 use serde_json::{Value, json};
-use support::local_client;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::AsyncReadExt;
 
-type Outcome<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+pub(crate) type Outcome<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 type Running = Pin<Box<dyn Future<Output = Outcome> + Send>>;
-
-const KEY: [u8; 32] = [7; 32];
-
-/// Two replicas of a gateway, and a client that creates sandboxes as the API does.
-struct Fixture {
-    client: Client,
-    replicas: [SocketAddr; 2],
-}
+/// A test by name.
+type Case = (&'static str, fn(Arc<Fixture>) -> Running);
 
 fn main() -> ExitCode {
     sandbox::local::init();
@@ -49,7 +40,7 @@ fn main() -> ExitCode {
             .block_on(Fixture::start(dir.path()))
             .expect("two gateways"),
     );
-    let cases: &[(&str, fn(Arc<Fixture>) -> Running)] = &[
+    let cases: &[Case] = &[
         ("output_and_results_come_in_order", |f| {
             Box::pin(output_and_results_come_in_order(f))
         }),
@@ -86,133 +77,6 @@ fn main() -> ExitCode {
         })
         .collect();
     libtest_mimic::run(&arguments, trials).exit_code()
-}
-
-impl Fixture {
-    async fn start(dir: &Path) -> Outcome<Self> {
-        let client = local_client(&dir.join("state"), Defaults::default());
-        let key_file = dir.join("signing.key");
-        std::fs::write(&key_file, KEY)?;
-        let mut config = GatewayConfig::new("127.0.0.1:0".parse()?, dir.join("keys"));
-        config.signing_key_file = Some(key_file);
-        std::fs::write(&config.keys_file, "")?;
-        let mut replicas = Vec::new();
-        for _ in 0..2 {
-            let gateway = Gateway::bind(config.clone(), client.clone()).await?;
-            replicas.push(gateway.local_addr());
-            tokio::spawn(gateway.serve(std::future::pending()));
-        }
-        Ok(Self {
-            client,
-            replicas: [replicas[0], replicas[1]],
-        })
-    }
-
-    /// Creates a sandbox as the API does.
-    async fn create(&self) -> Outcome<Sandbox> {
-        let builder = self
-            .client
-            .sandbox()
-            .label("gateway", "e2b")
-            .label("gateway/template", "base")
-            .label("gateway/owner", "test")
-            .annotation("gateway/template", "base")
-            .annotation("gateway/owner", "test");
-        Ok(builder.create().await?)
-    }
-
-    /// Sends a request with the sandbox's token; returns the status and the body.
-    async fn request(
-        &self,
-        replica: usize,
-        sandbox: &Sandbox,
-        line: &str,
-        body: &Value,
-    ) -> Outcome<(u16, String)> {
-        let token = format!("X-Access-Token: {}\r\n", token(sandbox));
-        self.send(replica, sandbox, line, &token, &body.to_string())
-            .await
-    }
-
-    async fn send(
-        &self,
-        replica: usize,
-        sandbox: &Sandbox,
-        line: &str,
-        headers: &str,
-        body: &str,
-    ) -> Outcome<(u16, String)> {
-        let mut stream = self.open(replica, sandbox, line, headers, body).await?;
-        let mut received = Vec::new();
-        let reading = stream.read_to_end(&mut received);
-        tokio::time::timeout(Duration::from_secs(60), reading).await??;
-        parse(&received)
-    }
-
-    async fn open(
-        &self,
-        replica: usize,
-        sandbox: &Sandbox,
-        line: &str,
-        headers: &str,
-        body: &str,
-    ) -> Outcome<TcpStream> {
-        let mut stream = TcpStream::connect(self.replicas[replica]).await?;
-        let id = sandbox.id();
-        let request = format!(
-            "{line} HTTP/1.1\r\nHost: x\r\nE2b-Sandbox-Id: {id}\r\nE2b-Sandbox-Port: 49999\r\n{headers}Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-            body.len()
-        );
-        stream.write_all(request.as_bytes()).await?;
-        Ok(stream)
-    }
-
-    /// Runs code; returns what the client gets, without timestamps.
-    async fn run(&self, replica: usize, sandbox: &Sandbox, request: Value) -> Outcome<Vec<Value>> {
-        let (status, body) = self
-            .request(replica, sandbox, "POST /execute", &request)
-            .await?;
-        assert_eq!(status, 200, "{body}");
-        let lines = body.lines().map(|line| {
-            let mut line: Value =
-                serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line:.200}"));
-            line.as_object_mut().unwrap().remove("timestamp");
-            line
-        });
-        Ok(lines.filter(|line| line["type"] != "keepalive").collect())
-    }
-}
-
-/// The token that the API returns for a sandbox: `envdAccessToken`.
-fn token(sandbox: &Sandbox) -> String {
-    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &KEY);
-    let tag = ring::hmac::sign(&key, format!("envd\0{}", sandbox.uid()).as_bytes());
-    tag.as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
-}
-
-/// Splits a response, and joins the chunks of its body. A body that is cut off is an error.
-fn parse(received: &[u8]) -> Outcome<(u16, String)> {
-    let text = String::from_utf8(received.to_vec())?;
-    let (head, mut rest) = text
-        .split_once("\r\n\r\n")
-        .ok_or("the response has no head")?;
-    let status = head.split(' ').nth(1).ok_or("no status")?.parse()?;
-    if !head.to_lowercase().contains("transfer-encoding: chunked") {
-        return Ok((status, rest.to_owned()));
-    }
-    let mut body = String::new();
-    loop {
-        let (size, after) = rest.split_once("\r\n").ok_or("cut off")?;
-        let size = usize::from_str_radix(size, 16)?;
-        body.push_str(after.get(..size).ok_or("cut off")?);
-        rest = after.get(size + 2..).ok_or("cut off")?;
-        if size == 0 {
-            return Ok((status, body));
-        }
-    }
 }
 
 async fn output_and_results_come_in_order(fixture: Arc<Fixture>) -> Outcome {
