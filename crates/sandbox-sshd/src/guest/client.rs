@@ -7,16 +7,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use sandbox_core::guest::{
-    Frame, FrameKind, GuestRequest, Refusal, RefusalCode, WINDOW, put_frame, take_frame,
+    Frame, FrameKind, GuestRequest, MalformedFrame, Refusal, RefusalCode, WINDOW, put_frame,
+    take_frame,
 };
 use serde::Serialize;
 use tokio::sync::{Semaphore, mpsc};
 
+use super::content::{ContentBatch, ContentFrames, MAX_BATCH, MAX_CONTENT};
 use crate::channel::input::InputReader;
 use crate::channel::output::{ChannelClosed, Output};
 
-/// The most bytes of content in one frame.
-const MAX_CONTENT: usize = 64 << 10;
+/// How many bytes of messages are sent at once.
+const MESSAGES_AT_ONCE: usize = 64 << 10;
 /// How many frames of a client wait to be read.
 const MAX_WAITING: usize = 4;
 
@@ -100,6 +102,21 @@ impl<'a> Client<'a> {
         }
     }
 
+    /// Waits for content, and takes more that has arrived.
+    pub(super) async fn content_batch(&mut self) -> Result<ContentBatch, Stop> {
+        let mut batch = ContentBatch::default();
+        let mut next = self.content().await?;
+        while let Some(part) = next {
+            batch.parts.push(part);
+            if self.frames.is_empty() || batch.parts.len() >= MAX_BATCH {
+                return Ok(batch);
+            }
+            next = self.content().await?;
+        }
+        batch.is_complete = true;
+        Ok(batch)
+    }
+
     /// Returns what sends to the client, and a future that ends if the client sends anything itself, which
     /// it may not do any more.
     pub(crate) fn split(&mut self) -> (&ClientSender<'a>, impl Future<Output = Stop>) {
@@ -119,6 +136,30 @@ impl<'a> Client<'a> {
     /// Sends a message.
     pub(crate) async fn send(&self, message: &impl Serialize) -> Result<(), Stop> {
         self.sender.send(message).await
+    }
+
+    /// Sends messages, several at once.
+    pub(super) async fn send_all(&self, messages: &[impl Serialize]) -> Result<(), Stop> {
+        let mut encoded = BytesMut::new();
+        for message in messages {
+            put_frame(&mut encoded, FrameKind::Message, &to_json(message)?).map_err(too_long)?;
+            if encoded.len() >= MESSAGES_AT_ONCE {
+                self.sender.put_encoded(encoded.split().freeze()).await?;
+            }
+        }
+        if !encoded.is_empty() {
+            self.sender.put_encoded(encoded.freeze()).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends frames of content once the client has room for them.
+    pub(super) async fn send_frames(&self, frames: ContentFrames) -> Result<(), Stop> {
+        if frames.content_len() == 0 {
+            return Ok(());
+        }
+        self.sender.take_room(frames.content_len()).await?;
+        self.sender.put_encoded(frames.into_encoded()).await
     }
 
     /// Sends content once the client has room for it.
@@ -155,21 +196,13 @@ impl<'a> Client<'a> {
 impl ClientSender<'_> {
     /// Sends a message.
     pub(crate) async fn send(&self, message: &impl Serialize) -> Result<(), Stop> {
-        let json = serde_json::to_vec(message).map_err(|error| {
-            Refusal::new(
-                RefusalCode::Other,
-                format!("the reply cannot be encoded: {error}"),
-            )
-        })?;
-        self.put(FrameKind::Message, &json).await
+        self.put(FrameKind::Message, &to_json(message)?).await
     }
 
     /// Sends content once the client has room for it.
     pub(crate) async fn send_content(&self, kind: FrameKind, content: &[u8]) -> Result<(), Stop> {
         for part in content.chunks(MAX_CONTENT) {
-            let length = u32::try_from(part.len()).map_err(|_| Stop::Closed)?;
-            let room = self.window.acquire_many(length).await;
-            room.map_err(|_| Stop::Closed)?.forget();
+            self.take_room(part.len()).await?;
             self.put(kind, part).await?;
         }
         Ok(())
@@ -177,11 +210,23 @@ impl ClientSender<'_> {
 
     async fn put(&self, kind: FrameKind, payload: &[u8]) -> Result<(), Stop> {
         let mut encoded = BytesMut::new();
-        put_frame(&mut encoded, kind, payload)
-            .map_err(|error| Refusal::new(RefusalCode::LimitReached, error.to_string()))?;
+        put_frame(&mut encoded, kind, payload).map_err(too_long)?;
+        self.put_encoded(encoded.freeze()).await
+    }
+
+    /// Sends whole frames.
+    async fn put_encoded(&self, encoded: Bytes) -> Result<(), Stop> {
         self.is_in_frame.store(true, Ordering::Relaxed);
-        self.output.send_stdout(encoded.freeze()).await?;
+        self.output.send_stdout(encoded).await?;
         self.is_in_frame.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Waits until the client has room for so much content.
+    async fn take_room(&self, content: usize) -> Result<(), Stop> {
+        let content = u32::try_from(content).map_err(|_| Stop::Closed)?;
+        let room = self.window.acquire_many(content).await;
+        room.map_err(|_| Stop::Closed)?.forget();
         Ok(())
     }
 }
@@ -192,6 +237,17 @@ fn sent_frame(frame: io::Result<Frame>) -> Result<Frame, Stop> {
         io::ErrorKind::InvalidData => malformed(&error.to_string()),
         _ => Stop::Closed,
     })
+}
+
+fn to_json(message: &impl Serialize) -> Result<Vec<u8>, Refusal> {
+    serde_json::to_vec(message).map_err(|error| {
+        let message = format!("the reply cannot be encoded: {error}");
+        Refusal::new(RefusalCode::Other, message)
+    })
+}
+
+fn too_long(error: MalformedFrame) -> Refusal {
+    Refusal::new(RefusalCode::LimitReached, error.to_string())
 }
 
 fn malformed(why: &str) -> Stop {

@@ -3,34 +3,50 @@
 //! Each has a channel of its own, and ends when that is closed.
 
 mod client;
+mod content;
+mod entry;
 mod files;
+mod paths;
 mod processes;
+mod refusals;
 mod sandbox;
+mod threads;
+mod usage;
+mod watch;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use sandbox_core::guest::{GuestRequest, Refusal, RefusalCode};
 
 use self::client::Client;
 pub(crate) use self::client::Stop;
+use self::files::Files;
 pub(crate) use self::processes::SharedProcesses;
+use self::usage::UsageMeter;
 use crate::channel::io::{ChannelIo, send_unless_closed};
 use crate::channel::output::{ChannelClosed, Exit};
+use crate::config::ServerConfig;
 use crate::process::pause::Pauser;
 
 /// What the operations of one server share.
 pub(crate) struct Guest {
-    /// The home directory, from which relative paths begin.
-    home: PathBuf,
+    config: Arc<ServerConfig>,
+    files: Arc<Files>,
+    usage: Arc<UsageMeter>,
     processes: Arc<SharedProcesses>,
     pauser: Arc<Pauser>,
 }
 
 impl Guest {
-    pub(crate) fn new(home: PathBuf, processes: Arc<SharedProcesses>, pauser: Arc<Pauser>) -> Self {
+    pub(crate) fn new(
+        config: Arc<ServerConfig>,
+        processes: Arc<SharedProcesses>,
+        pauser: Arc<Pauser>,
+    ) -> Self {
         Self {
-            home,
+            files: Arc::new(Files::new(config.home.clone())),
+            usage: Arc::new(UsageMeter::new(config.home.clone())),
+            config,
             processes,
             pauser,
         }

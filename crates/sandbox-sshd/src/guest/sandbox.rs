@@ -1,11 +1,16 @@
 //! Requests about the sandbox as a whole.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use sandbox_core::FilePath;
 use sandbox_core::guest::{Refusal, RefusalCode, SandboxRequest};
 
 use super::client::Client;
+use super::threads::run_blocking;
 use super::{Guest, Stop, unsupported};
+use crate::process::program::default_environment;
 use crate::process::stop::StopError;
 
 /// Carries out a request.
@@ -28,10 +33,30 @@ pub(super) async fn serve(
             pauser.set_on_expiry(on_expiry);
             pauser.state().await
         }
-        SandboxRequest::Usage | SandboxRequest::Environment => return Err(unsupported()),
+        SandboxRequest::Usage => return send_usage(client, guest).await,
+        SandboxRequest::Environment => return send_environment(client, guest).await,
         _ => return Err(unsupported()),
     };
     client.send(&state).await
+}
+
+async fn send_usage(client: &Client<'_>, guest: &Guest) -> Result<(), Stop> {
+    let meter = Arc::clone(&guest.usage);
+    let waiting = Arc::clone(&meter);
+    let wait_time = run_blocking(move || Ok(waiting.wait_time())).await?;
+    tokio::time::sleep(wait_time).await;
+    let usage = run_blocking(move || Ok(meter.measure())).await?;
+    client.send(&usage).await
+}
+
+async fn send_environment(client: &Client<'_>, guest: &Guest) -> Result<(), Stop> {
+    let config = Arc::clone(&guest.config);
+    let variables = run_blocking(move || Ok(default_environment(&config))).await?;
+    let variables: BTreeMap<FilePath, FilePath> = variables
+        .into_iter()
+        .map(|(name, value)| (name.into(), value.into()))
+        .collect();
+    client.send(&variables).await
 }
 
 fn refusal(error: StopError) -> Refusal {

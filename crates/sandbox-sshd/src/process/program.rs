@@ -10,7 +10,7 @@ use nix::unistd::{AccessFlags, access};
 use sandbox_core::FilePath;
 use sandbox_core::command_line::CommandLine;
 
-use super::environment::DEFAULT_PATH;
+use super::environment::{DEFAULT_PATH, command_environment};
 use super::executable::{find_32_bit_program, is_binary};
 use super::table::IsPaused;
 use super::user::Identity;
@@ -199,6 +199,13 @@ impl StartError {
             is_paused: true,
         }
     }
+}
+
+/// Returns the variables that every command gets.
+pub(crate) fn default_environment(config: &ServerConfig) -> Vec<(OsString, OsString)> {
+    let env = command_environment(config, []).variables;
+    let shell = find_shell(config, &env);
+    add_shell(env, &shell)
 }
 
 /// Sets `SHELL` as sshd does, unless it is set.

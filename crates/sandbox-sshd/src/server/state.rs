@@ -81,7 +81,7 @@ impl ServerState {
             pauser: Arc::clone(&pauser),
             spawner,
             jobs,
-            guest: Guest::new(config.home.clone(), shared, pauser),
+            guest: Guest::new(Arc::clone(&config), shared, pauser),
             pending_logins: PendingLogins::new(config.max_pending_logins),
             stop: CancellationToken::new(),
             owner: Owner::new(authorized_keys, config.is_claimable),
