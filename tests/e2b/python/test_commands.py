@@ -130,7 +130,7 @@ def test_stdin(sandbox):
 
 @pytest.mark.since("2.50.0")
 def test_close_stdin(sandbox):
-    handle = sandbox.commands.run("wc -c", background=True, stdin=True)
+    handle = sandbox.commands.run("wc -c; sleep 1", background=True, stdin=True)
     sandbox.commands.send_stdin(handle.pid, b"\x00\xff\x80")
     sandbox.commands.close_stdin(handle.pid)
     sandbox.commands.close_stdin(handle.pid)

@@ -57,7 +57,7 @@ def test_no_such_template():
         Sandbox.create("no-such-template")
 
 
-@pytest.mark.parametrize("identifier", ["..", "%2e%2e", "a b", "A" * 300, "x-y", "ü", "id%00"])
+@pytest.mark.parametrize("identifier", ["%2e%2e", "a b", "A" * 300, "x-y", "ü", "id%00"])
 def test_strange_ids(identifier):
     for method, suffix in (("GET", ""), ("DELETE", ""), ("POST", "/timeout"), ("POST", "/connect")):
         response = httpx.request(
@@ -126,11 +126,10 @@ def test_unknown_paths_are_answered_in_json(path):
 @pytest.mark.parametrize(
     "options",
     [
-        {"mcp": {"browserbase": {"apiKey": "x", "projectId": "y", "geminiApiKey": "z"}}, "template": "base"},
         {"volume_mounts": {"/data": "volume"}},
         {"network": {"rules": {"example.test": [{"transform": {"headers": {"a": "b"}}}]}}},
     ],
-    ids=["mcp", "volumes", "rules"],
+    ids=["volumes", "rules"],
 )
 def test_what_cannot_be_kept_is_refused(create, options):
     with pytest.raises(SandboxException) as raised:

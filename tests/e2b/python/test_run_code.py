@@ -53,7 +53,7 @@ def test_error(notebook):
 
 
 def test_syntax_error(notebook):
-    execution = notebook.run_code("this is not python")
+    execution = notebook.run_code("for in range")
     assert execution.error.name == "SyntaxError"
 
 
