@@ -33,3 +33,13 @@ pub enum GatewayError {
     #[error("the operating system provides no randomness for a key")]
     Randomness,
 }
+
+impl GatewayError {
+    /// The message followed by that of its cause, for logs.
+    pub(crate) fn with_cause(&self) -> String {
+        match std::error::Error::source(self) {
+            Some(cause) => format!("{self}: {cause}"),
+            None => self.to_string(),
+        }
+    }
+}

@@ -36,3 +36,22 @@ impl Default for Limits {
         }
     }
 }
+
+/// What the holder of a key may take. Lines of the file of keys may differ from these defaults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeyLimits {
+    /// The greatest number of sandboxes at once, paused ones included.
+    pub sandboxes: usize,
+    /// The greatest number of requests to the REST API in a second, at each replica; twice as many may come at once.
+    pub requests_per_second: u32,
+}
+
+impl Default for KeyLimits {
+    fn default() -> Self {
+        Self {
+            sandboxes: 100,
+            requests_per_second: 100,
+        }
+    }
+}

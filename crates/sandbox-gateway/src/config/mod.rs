@@ -6,8 +6,8 @@ mod preview;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-pub use self::limits::Limits;
 pub use self::preview::PreviewConfig;
+pub use self::limits::{KeyLimits, Limits};
 
 /// The settings of a gateway.
 #[derive(Debug, Clone)]

@@ -1,11 +1,12 @@
 //! The tokens of sandboxes: derived from the signing key, so that each replica knows them and none is stored.
 
 use std::fmt;
-use std::fmt::Write as _;
 
 use ring::hmac;
 use sandbox::Uid;
 use subtle::ConstantTimeEq;
+
+use crate::hex;
 
 /// The tokens of sandboxes.
 ///
@@ -39,13 +40,7 @@ impl Tokens {
     /// A token for these words, of which the first is its purpose. No two lists of words give the same token, because
     /// words are separated by a byte that none of them may contain.
     pub(crate) fn derive(&self, words: &[&str]) -> String {
-        let tag = hmac::sign(&self.key, words.join("\0").as_bytes());
-        let mut text = String::with_capacity(2 * tag.as_ref().len());
-        for byte in tag.as_ref() {
-            // Writing to a string cannot fail.
-            write!(text, "{byte:02x}").unwrap_or_default();
-        }
-        text
+        hex::encode(hmac::sign(&self.key, words.join("\0").as_bytes()).as_ref())
     }
 }
 
