@@ -1,6 +1,7 @@
 //! What all requests share.
 
 use crate::config::GatewayConfig;
+use crate::keys::Keys;
 use crate::sandboxes::Sandboxes;
 use crate::upstream::Upstreams;
 
@@ -9,6 +10,8 @@ use crate::upstream::Upstreams;
 pub(crate) struct App {
     /// The settings.
     pub(crate) config: GatewayConfig,
+    /// The keys of callers.
+    pub(crate) keys: Keys,
     /// The sandboxes, and the tokens that belong to them.
     pub(crate) sandboxes: Sandboxes,
     /// Connections to servers inside them.

@@ -39,7 +39,10 @@ mod upstream;
 mod watched_file;
 mod web;
 
-pub use config::{GatewayConfig, KeyLimits, Limits, PreviewConfig, TlsFiles};
+pub use config::{
+    ConfigOverrides, GatewayConfig, KeyLimits, Limits, PreviewConfig, Template, TemplatePool,
+    TlsFiles,
+};
 pub use error::GatewayError;
 pub use keys::file::add as add_key;
 pub use preview::PreviewSigner;

@@ -17,6 +17,8 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// How long a client may take to send the body of a request to the REST API.
     pub body_timeout: Duration,
+    /// How long a client may take nothing of a response that waits for it, before its connection is cut off.
+    pub write_timeout: Duration,
     /// The greatest number of requests at once on one connection of HTTP/2.
     pub streams_per_connection: u32,
     /// How long requests may last after the gateway was asked to stop.
@@ -31,6 +33,7 @@ impl Default for Limits {
             body_bytes: 1024 * 1024,
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(60),
             streams_per_connection: 1_000,
             drain: Duration::from_secs(30),
         }

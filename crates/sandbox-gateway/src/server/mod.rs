@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use crate::app::App;
 use crate::config::GatewayConfig;
 use crate::error::GatewayError;
+use crate::keys::Keys;
 use crate::sandboxes::Sandboxes;
 use crate::sandboxes::tokens::Tokens;
 use crate::upstream::Upstreams;
@@ -34,6 +35,7 @@ impl Gateway {
     ///
     /// [`GatewayError`] for what is wrong with settings, files or the address.
     pub async fn bind(config: GatewayConfig, client: Client) -> Result<Self, GatewayError> {
+        let keys = Keys::load(config.keys_file.clone(), config.key_limits)?;
         let signing_key = signing_key::load(&config)?;
         let cannot_listen = |source| GatewayError::Listen {
             address: config.listen,
@@ -46,6 +48,7 @@ impl Gateway {
         let sandboxes = Sandboxes::new(client, config.name.clone(), Tokens::new(&signing_key));
         let app = Arc::new(App {
             config,
+            keys,
             sandboxes,
             upstreams: Upstreams::default(),
         });
