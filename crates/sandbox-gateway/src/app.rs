@@ -1,9 +1,12 @@
 //! What all requests share.
 
+use tokio_util::task::TaskTracker;
+
 use crate::config::GatewayConfig;
 use crate::keys::Keys;
 use crate::sandboxes::Sandboxes;
 use crate::upstream::Upstreams;
+use crate::sandboxes::creations::Creations;
 
 /// What all requests share.
 #[derive(Debug)]
@@ -16,4 +19,8 @@ pub(crate) struct App {
     pub(crate) sandboxes: Sandboxes,
     /// Connections to servers inside them.
     pub(crate) upstreams: Upstreams,
+    /// The creations under way.
+    pub(crate) creations: Creations,
+    /// Work that goes on when its request has ended. The gateway waits for it at the end.
+    pub(crate) tasks: TaskTracker,
 }

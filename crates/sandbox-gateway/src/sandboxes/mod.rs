@@ -1,5 +1,9 @@
 //! The sandboxes behind the gateway.
 
+pub(crate) mod creation;
+pub(crate) mod creations;
+mod owned;
+pub(crate) mod pools;
 pub(crate) mod record;
 pub(crate) mod tokens;
 
@@ -8,6 +12,8 @@ use std::sync::Mutex;
 
 use sandbox::{Client, ListFilter, Sandbox, SandboxId, SandboxInfo, SandboxState, Uid};
 
+pub(crate) use self::owned::Owned;
+use self::pools::Pools;
 use self::record::Record;
 use self::tokens::Tokens;
 
@@ -20,6 +26,7 @@ pub(crate) struct Sandboxes {
     client: Client,
     name: String,
     tokens: Tokens,
+    pools: Pools,
     /// One handle for each instance, which keeps its connections.
     handles: Mutex<HashMap<Uid, Sandbox>>,
 }
@@ -35,11 +42,12 @@ pub(crate) struct Found {
 }
 
 impl Sandboxes {
-    pub(crate) fn new(client: Client, name: String, tokens: Tokens) -> Self {
+    pub(crate) fn new(client: Client, name: String, tokens: Tokens, pools: Pools) -> Self {
         Self {
             client,
             name,
             tokens,
+            pools,
             handles: Mutex::default(),
         }
     }
@@ -59,15 +67,19 @@ impl Sandboxes {
     /// # Errors
     ///
     /// If the backend cannot list them.
-    pub(crate) async fn list(&self) -> sandbox::Result<Vec<Found>> {
+    pub(crate) async fn list(&self) -> sandbox::Result<Vec<Owned>> {
         let filter = ListFilter::from_labels([(GATEWAY_LABEL.to_owned(), self.name.clone())]);
         let listed = self.client.list(filter).await?;
         let alive = listed
             .into_iter()
             .filter(|info| info.state != SandboxState::Ended);
         Ok(alive
-            .map(|info| self.describe(info))
-            .filter(|found| found.record.is_some())
+            .filter_map(|info| {
+                Some(Owned {
+                    record: self.record_of(&info)?,
+                    info,
+                })
+            })
             .collect())
     }
 
@@ -77,18 +89,31 @@ impl Sandboxes {
     ///
     /// [`sandbox::Error::NotFound`] if it has ended, and those of [`Client::connect`].
     pub(crate) async fn open(&self, found: &Found) -> sandbox::Result<Sandbox> {
-        if let Some(handle) = lock(&self.handles).get(&found.info.uid) {
-            return Ok(handle.clone());
+        self.open_info(&found.info).await
+    }
+
+    /// The same, for what the backend has said about the sandbox.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub(crate) async fn open_info(&self, info: &SandboxInfo) -> sandbox::Result<Sandbox> {
+        if let Some(handle) = self.handle(&info.uid) {
+            return Ok(handle);
         }
-        let handle = self.client.connect(&found.info.id).await?;
+        let handle = self.client.connect(&info.id).await?;
         self.keep(&handle);
-        if handle.uid() == &found.info.uid {
+        if handle.uid() == &info.uid {
             return Ok(handle);
         }
         // The id was reused, so that the sandbox which was asked for is gone.
         Err(sandbox::Error::NotFound {
-            id: found.info.id.clone(),
+            id: info.id.clone(),
         })
+    }
+
+    fn handle(&self, uid: &Uid) -> Option<Sandbox> {
+        lock(&self.handles).get(uid).cloned()
     }
 
     /// Keeps a handle for later requests.
@@ -113,9 +138,15 @@ impl Sandboxes {
     }
 
     fn describe(&self, info: SandboxInfo) -> Found {
+        Found {
+            record: self.record_of(&info),
+            info,
+        }
+    }
+
+    fn record_of(&self, info: &SandboxInfo) -> Option<Record> {
         let is_ours = info.labels.get(GATEWAY_LABEL) == Some(&self.name);
-        let record = if is_ours { Record::of(&info) } else { None };
-        Found { info, record }
+        if is_ours { Record::of(info) } else { None }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a gateway has recorded about a sandbox that it created.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sandbox::SandboxInfo;
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,12 @@ pub(crate) struct Record {
     pub(crate) lifecycle: Lifecycle,
     /// Who may reach its ports.
     pub(crate) network: Network,
+    /// When it was handed out.
+    pub(crate) started_at: Option<SystemTime>,
+    /// The request that created it, as a hash, if the request can be repeated.
+    pub(crate) request: Option<String>,
+    /// Whether it was paused by request.
+    pub(crate) is_paused: bool,
 }
 
 /// What happens at the end of a sandbox's timeout.
@@ -60,11 +67,15 @@ const OWNER: &str = "gateway/owner";
 const METADATA: &str = "gateway/metadata";
 const LIFECYCLE: &str = "gateway/lifecycle";
 const NETWORK: &str = "gateway/network";
+const STARTED: &str = "gateway/started";
+const REQUEST: &str = "gateway/request";
+/// Whether the sandbox was paused by request; `true` or anything else.
+pub(crate) const PAUSED: &str = "gateway/paused";
 
 impl Record {
     /// Reads the record of a sandbox. `None` if it has none that can be understood.
     pub(crate) fn of(info: &SandboxInfo) -> Option<Self> {
-        Self::parse(annotations(info))
+        Self::parse(&info.annotations)
     }
 
     fn parse(annotations: &BTreeMap<String, String>) -> Option<Self> {
@@ -81,12 +92,23 @@ impl Record {
             metadata: json(annotations.get(METADATA))?,
             lifecycle: json(annotations.get(LIFECYCLE))?,
             network: json(annotations.get(NETWORK))?,
+            started_at: match annotations.get(STARTED) {
+                Some(text) => Some(
+                    UNIX_EPOCH
+                        + Duration::from_micros(
+                            text.parse().ok().filter(|micros| *micros < YEAR_9999)?,
+                        ),
+                ),
+                None => None,
+            },
+            request: text(REQUEST),
+            is_paused: annotations.get(PAUSED).is_some_and(|text| text == "true"),
         })
     }
 
     /// Writes the record as annotations.
     pub(crate) fn to_annotations(&self) -> serde_json::Result<BTreeMap<String, String>> {
-        Ok(BTreeMap::from([
+        let mut annotations = BTreeMap::from([
             (TEMPLATE.to_owned(), self.template.clone()),
             (OWNER.to_owned(), self.owner.clone()),
             (METADATA.to_owned(), serde_json::to_string(&self.metadata)?),
@@ -95,14 +117,23 @@ impl Record {
                 serde_json::to_string(&self.lifecycle)?,
             ),
             (NETWORK.to_owned(), serde_json::to_string(&self.network)?),
-        ]))
+        ]);
+        if let Some(started_at) = self.started_at {
+            let since = started_at.duration_since(UNIX_EPOCH).unwrap_or_default();
+            annotations.insert(STARTED.to_owned(), since.as_micros().to_string());
+        }
+        if let Some(request) = &self.request {
+            annotations.insert(REQUEST.to_owned(), request.clone());
+        }
+        if self.is_paused {
+            annotations.insert(PAUSED.to_owned(), "true".to_owned());
+        }
+        Ok(annotations)
     }
 }
 
-/// Where the record is kept.
-fn annotations(info: &SandboxInfo) -> &BTreeMap<String, String> {
-    &info.labels
-}
+/// Microseconds from 1970 to a time that no sandbox has started at; later ones are none.
+const YEAR_9999: u64 = 253_402_300_799_000_000;
 
 #[cfg(test)]
 mod tests {
@@ -122,6 +153,9 @@ mod tests {
                 allow_public_traffic: Some(false),
                 mask_request_host: None,
             },
+            started_at: Some(UNIX_EPOCH + Duration::from_micros(1_790_000_000_123_456)),
+            request: Some("hash".to_owned()),
+            is_paused: true,
         };
         let written = record.to_annotations().unwrap();
         assert_eq!(Record::parse(&written), Some(record));

@@ -16,9 +16,8 @@ use hyper_util::server::conn::auto::Builder;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-use super::dispatch;
+use super::dispatch::Dispatcher;
 use super::stream::ResettableStream;
 use crate::app::App;
 use crate::config::Limits;
@@ -30,9 +29,11 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(200);
 /// Serves connections until `stop` is done, then drains them.
 pub(super) async fn serve(listener: TcpListener, app: Arc<App>, stop: impl Future<Output = ()>) {
     let limits = app.config.limits.clone();
+    let dispatcher = Arc::new(Dispatcher::new(Arc::clone(&app)));
     let builder = Arc::new(http_server(&limits));
     let room = Arc::new(Semaphore::new(limits.connections));
-    let tasks = TaskTracker::new();
+    // Besides connections, it has what requests have left to be done.
+    let tasks = app.tasks.clone();
     let draining = CancellationToken::new();
     // Cuts everything off if this future is dropped, or when the time to drain is over.
     let cut_off = CancellationToken::new();
@@ -49,7 +50,7 @@ pub(super) async fn serve(listener: TcpListener, app: Arc<App>, stop: impl Futur
         #[cfg(unix)]
         sandbox_net::tune_accepted(&stream);
         let connection = Connection {
-            app: Arc::clone(&app),
+            dispatcher: Arc::clone(&dispatcher),
             builder: Arc::clone(&builder),
             draining: draining.clone(),
             reset: cut_off.child_token(),
@@ -111,7 +112,7 @@ fn http_server(limits: &Limits) -> Builder<TokioExecutor> {
 
 /// One client's connection.
 struct Connection {
-    app: Arc<App>,
+    dispatcher: Arc<Dispatcher>,
     builder: Arc<Builder<TokioExecutor>>,
     draining: CancellationToken,
     reset: CancellationToken,
@@ -120,11 +121,10 @@ struct Connection {
 impl Connection {
     async fn serve(self, stream: ResettableStream, peer: SocketAddr) {
         let handle = ConnectionHandle::new(peer, false, self.reset.clone());
-        let app = &self.app;
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(handle.clone());
-            let answer = dispatch::answer(Arc::clone(app), request.map(Body::new));
-            async move { Ok::<_, Infallible>(answer.await) }
+            let dispatcher = Arc::clone(&self.dispatcher);
+            async move { Ok::<_, Infallible>(dispatcher.answer(request.map(Body::new)).await) }
         });
         // Without TLS there is no HTTP/2: no SDK asks for it, and the builder would wait for bytes to tell them apart.
         let builder = (*self.builder).clone().http1_only();

@@ -8,27 +8,44 @@ use http::{Request, StatusCode};
 
 use crate::api_error::ApiError;
 use crate::app::App;
+use crate::control::Control;
 use crate::routing::{Route, route};
-use crate::{control, envd, interpreter, preview, web};
+use crate::{envd, interpreter, preview, web};
 
-/// Answers a request.
-pub(super) async fn answer(app: Arc<App>, request: Request<Body>) -> Response {
-    let host = match authority(&request) {
-        Ok(host) => host,
-        Err(refused) => return refused.into_response(),
-    };
-    let domain = app.config.domain.as_deref();
-    match route(request.uri().path(), request.headers(), host, domain) {
-        Ok(Route::Control) => control::handle(app, request).await,
-        Ok(Route::Envd(target)) => envd::handle(app, target, request).await,
-        Ok(Route::Interpreter(target)) => interpreter::handle(app, target, request).await,
-        Ok(Route::Port(target)) => preview::handle(app, target, request).await,
-        Ok(Route::Liveness) => (StatusCode::OK, "ok\n").into_response(),
-        Ok(Route::Page) => web::handle(app, request).await,
-        Ok(Route::Unknown) => {
-            ApiError::not_found("there is nothing under this path").into_response()
+/// Leads each request to the part that answers it.
+pub(super) struct Dispatcher {
+    app: Arc<App>,
+    control: Control,
+}
+
+impl Dispatcher {
+    pub(super) fn new(app: Arc<App>) -> Self {
+        Self {
+            control: Control::new(Arc::clone(&app)),
+            app,
         }
-        Err(refused) => refused.into_response(),
+    }
+
+    /// Answers a request.
+    pub(super) async fn answer(&self, request: Request<Body>) -> Response {
+        let host = match authority(&request) {
+            Ok(host) => host,
+            Err(refused) => return refused.into_response(),
+        };
+        let app = Arc::clone(&self.app);
+        let domain = app.config.domain.as_deref();
+        match route(request.uri().path(), request.headers(), host, domain) {
+            Ok(Route::Control) => self.control.answer(request).await,
+            Ok(Route::Envd(target)) => envd::handle(app, target, request).await,
+            Ok(Route::Interpreter(target)) => interpreter::handle(app, target, request).await,
+            Ok(Route::Port(target)) => preview::handle(app, target, request).await,
+            Ok(Route::Liveness) => (StatusCode::OK, "ok\n").into_response(),
+            Ok(Route::Page) if app.config.page => web::handle(app, request).await,
+            Ok(Route::Page | Route::Unknown) => {
+                ApiError::not_found("there is nothing under this path").into_response()
+            }
+            Err(refused) => refused.into_response(),
+        }
     }
 }
 

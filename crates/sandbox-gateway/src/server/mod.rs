@@ -11,14 +11,19 @@ use std::sync::Arc;
 
 use sandbox::Client;
 use tokio::net::TcpListener;
+use tokio::time::MissedTickBehavior;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::app::App;
 use crate::config::GatewayConfig;
 use crate::error::GatewayError;
 use crate::keys::Keys;
 use crate::sandboxes::Sandboxes;
+use crate::sandboxes::creations::Creations;
+use crate::sandboxes::pools::{self, Filler};
 use crate::sandboxes::tokens::Tokens;
 use crate::upstream::Upstreams;
+use crate::watched_file;
 
 /// A gateway that listens.
 #[derive(Debug)]
@@ -26,6 +31,7 @@ pub struct Gateway {
     listener: TcpListener,
     address: SocketAddr,
     app: Arc<App>,
+    fillers: Vec<Filler>,
 }
 
 impl Gateway {
@@ -45,17 +51,26 @@ impl Gateway {
             .await
             .map_err(cannot_listen)?;
         let address = listener.local_addr().map_err(cannot_listen)?;
-        let sandboxes = Sandboxes::new(client, config.name.clone(), Tokens::new(&signing_key));
+        let (pools, fillers) = pools::start(&config, &client).await?;
+        let sandboxes = Sandboxes::new(
+            client,
+            config.name.clone(),
+            Tokens::new(&signing_key),
+            pools,
+        );
         let app = Arc::new(App {
             config,
             keys,
             sandboxes,
             upstreams: Upstreams::default(),
+            creations: Creations::default(),
+            tasks: TaskTracker::new(),
         });
         Ok(Self {
             listener,
             address,
             app,
+            fillers,
         })
     }
 
@@ -68,6 +83,17 @@ impl Gateway {
     /// [`Limits::drain`](crate::Limits::drain) says, and cuts off those that last longer. Dropping the future cuts off
     /// everything at once.
     pub async fn serve(self, stop: impl Future<Output = ()> + Send) {
+        let app = Arc::clone(&self.app);
+        let reloading = AbortOnDropHandle::new(tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(watched_file::INTERVAL);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                app.keys.reload_if_changed();
+            }
+        }));
         connections::serve(self.listener, self.app, stop).await;
+        drop(reloading);
+        pools::stop(self.fillers).await;
     }
 }
