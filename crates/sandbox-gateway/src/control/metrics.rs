@@ -57,7 +57,11 @@ pub(super) async fn show_several(
     RawQuery(query): RawQuery,
 ) -> ApiResult<Json<Value>> {
     let query = Query::parse(query.as_deref())?;
-    let ids: Vec<String> = query.list("sandbox_ids").into_iter().map(str::to_owned).collect();
+    let ids: Vec<String> = query
+        .list("sandbox_ids")
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
     if ids.len() > MAX_SANDBOXES {
         return Err(ApiError::bad_request(format!(
             "sandbox_ids has more than {MAX_SANDBOXES} ids"

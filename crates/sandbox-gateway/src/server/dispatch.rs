@@ -40,8 +40,8 @@ impl Dispatcher {
             Ok(Route::Interpreter(target)) => interpreter::handle(app, target, request).await,
             Ok(Route::Port(target)) => preview::handle(app, target, request).await,
             Ok(Route::Liveness) => (StatusCode::OK, "ok\n").into_response(),
-            Ok(Route::Page) if app.config.page => web::handle(app, request).await,
-            Ok(Route::Page | Route::Unknown) => {
+            Ok(Route::Page) => web::handle(app, request).await,
+            Ok(Route::Unknown) => {
                 ApiError::not_found("there is nothing under this path").into_response()
             }
             Err(refused) => refused.into_response(),
