@@ -5,8 +5,8 @@ use tokio_util::task::TaskTracker;
 use crate::config::GatewayConfig;
 use crate::keys::Keys;
 use crate::sandboxes::Sandboxes;
-use crate::upstream::Upstreams;
 use crate::sandboxes::creations::Creations;
+use crate::upstream::Upstreams;
 
 /// What all requests share.
 #[derive(Debug)]
