@@ -19,7 +19,8 @@
 #![allow(dead_code)]
 
 // Imports point down: server uses control, envd, preview, interpreter and web; these use connect and app; app uses
-// sandboxes, keys and upstream; all of them use config, routing, connection and api_error.
+// sandboxes, keys and upstream; all of them use config, routing, connection, telemetry and
+// api_error.
 mod api_error;
 mod app;
 mod config;
@@ -35,6 +36,7 @@ mod preview;
 mod routing;
 mod sandboxes;
 mod server;
+mod telemetry;
 mod upstream;
 mod watched_file;
 mod web;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 /// Settings that flags and variables set. They take precedence over those of a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ConfigOverrides {
     /// [`GatewayConfig::listen`](crate::GatewayConfig::listen).
     pub listen: Option<SocketAddr>,

@@ -32,11 +32,14 @@ pub(super) async fn read(body: Body, limits: &Limits) -> Result<Bytes, ApiError>
 
 /// Parses a body. An empty one is an empty object: some clients send none if all fields are optional.
 pub(super) fn parse<T: DeserializeOwned>(body: &Bytes) -> Result<T, ApiError> {
-    let json: &[u8] = if body.iter().all(u8::is_ascii_whitespace) {
-        b"{}"
-    } else {
-        body
-    };
+    let json = body.trim_ascii();
+    let json = if json.is_empty() { b"{}" } else { json };
+    // A list would be taken for the fields in their order.
+    if !json.starts_with(b"{") {
+        return Err(ApiError::bad_request(
+            "the body is not as expected: it must be a JSON object",
+        ));
+    }
     serde_json::from_slice(json)
         .map_err(|error| ApiError::bad_request(format!("the body is not as expected: {error}")))
 }

@@ -23,7 +23,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::DefaultBodyLimit;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, delete, get, post, put};
+use axum::routing::{any, get, post, put};
 use http::{Request, StatusCode};
 use tower::ServiceExt;
 
@@ -59,8 +59,11 @@ impl Control {
             .route("/snapshots", get(unsupported::snapshots))
             .route("/templates", get(templates::list).post(unsupported::builds))
             .route("/templates/aliases/{alias}", get(templates::find_alias))
-            .route("/templates/{id}", delete(templates::delete))
-            .route("/templates/{*rest}", any(unsupported::builds))
+            .route(
+                "/templates/{id}",
+                any(unsupported::builds).delete(templates::delete),
+            )
+            .route("/templates/{id}/{*rest}", any(unsupported::builds))
             .route("/v2/templates/{*rest}", any(unsupported::builds))
             .route("/v3/templates", post(unsupported::builds))
             .route("/v3/templates/{*rest}", any(unsupported::builds))

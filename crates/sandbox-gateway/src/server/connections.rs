@@ -3,34 +3,46 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use http::Request;
 use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::dispatch::Dispatcher;
-use super::stream::ResettableStream;
+use super::stream::{Held, ResettableStream};
+use super::tls::Tls;
 use crate::app::App;
 use crate::config::Limits;
 use crate::connection::ConnectionHandle;
+use crate::telemetry::count_connection;
 
 /// How long to wait after an accept that failed for want of resources, which each attempt would until some are freed.
-const ACCEPT_BACKOFF: Duration = Duration::from_millis(200);
+pub(super) const ACCEPT_BACKOFF: Duration = Duration::from_millis(200);
+
+/// How long to wait for the rest after everything was cut off.
+const LAST_WAIT: Duration = Duration::from_secs(5);
 
 /// Serves connections until `stop` is done, then drains them.
-pub(super) async fn serve(listener: TcpListener, app: Arc<App>, stop: impl Future<Output = ()>) {
+pub(super) async fn serve(
+    listener: TcpListener,
+    app: Arc<App>,
+    tls: Option<Arc<Tls>>,
+    stop: impl Future<Output = ()>,
+) {
     let limits = app.config.limits.clone();
     let dispatcher = Arc::new(Dispatcher::new(Arc::clone(&app)));
-    let builder = Arc::new(http_server(&limits));
+    let servers = Arc::new(HttpServers::new(&limits));
     let room = Arc::new(Semaphore::new(limits.connections));
     // Besides connections, it has what requests have left to be done.
     let tasks = app.tasks.clone();
@@ -51,13 +63,20 @@ pub(super) async fn serve(listener: TcpListener, app: Arc<App>, stop: impl Futur
         sandbox_net::tune_accepted(&stream);
         let connection = Connection {
             dispatcher: Arc::clone(&dispatcher),
-            builder: Arc::clone(&builder),
+            servers: Arc::clone(&servers),
             draining: draining.clone(),
             reset: cut_off.child_token(),
+            tls: tls.clone(),
+            handshake_timeout: limits.header_timeout,
         };
-        // The stream holds the permit, and counts as a task, for longer than this task if the connection is upgraded.
+        // The stream holds what it takes for longer than this task if the connection is upgraded.
+        let held = Held {
+            _permit: permit,
+            _task: tasks.token(),
+            _counted: count_connection(),
+        };
         let stream =
-            ResettableStream::new(stream, connection.reset.clone(), (permit, tasks.token()));
+            ResettableStream::new(stream, connection.reset.clone(), limits.write_timeout, held);
         tasks.spawn(connection.serve(stream, peer));
     }
     drop(listener);
@@ -72,7 +91,9 @@ pub(super) async fn serve(listener: TcpListener, app: Arc<App>, stop: impl Futur
             "requests cut off; they outlasted the time to drain"
         );
         cut_off.cancel();
-        tasks.wait().await;
+        if tokio::time::timeout(LAST_WAIT, tasks.wait()).await.is_err() {
+            tracing::warn!(tasks = tasks.len(), "deletions or creations not waited for");
+        }
     }
 }
 
@@ -93,56 +114,107 @@ async fn accept(
     }
 }
 
-fn http_server(limits: &Limits) -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_timeout)
-        .max_buf_size(limits.header_bytes);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(limits.streams_per_connection)
-        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
-        .keep_alive_interval(Duration::from_secs(30))
-        .keep_alive_timeout(Duration::from_secs(20));
-    builder
+/// How HTTP is spoken. The version is known before: by ALPN, or because there is no TLS. A server that looks at the first
+/// bytes to find out would wait for them without a limit.
+struct HttpServers {
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
+}
+
+impl HttpServers {
+    fn new(limits: &Limits) -> Self {
+        let mut http1 = http1::Builder::new();
+        http1
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.header_timeout)
+            .max_buf_size(limits.header_bytes);
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(limits.streams_per_connection)
+            .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+            .keep_alive_interval(Duration::from_secs(30))
+            .keep_alive_timeout(Duration::from_secs(20));
+        Self { http1, http2 }
+    }
 }
 
 /// One client's connection.
 struct Connection {
     dispatcher: Arc<Dispatcher>,
-    builder: Arc<Builder<TokioExecutor>>,
+    servers: Arc<HttpServers>,
     draining: CancellationToken,
     reset: CancellationToken,
+    tls: Option<Arc<Tls>>,
+    handshake_timeout: Duration,
 }
 
 impl Connection {
     async fn serve(self, stream: ResettableStream, peer: SocketAddr) {
-        let handle = ConnectionHandle::new(peer, false, self.reset.clone());
+        let Some(tls) = &self.tls else {
+            // Without TLS there is no HTTP/2: no SDK asks for it.
+            return self.serve_http(stream, peer, false).await;
+        };
+        let handshake = TlsAcceptor::from(tls.current()).accept(stream);
+        let handshake = tokio::select! {
+            handshake = tokio::time::timeout(self.handshake_timeout, handshake) => handshake,
+            () = self.draining.cancelled() => return,
+        };
+        match handshake {
+            Ok(Ok(stream)) => {
+                let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                self.serve_http(stream, peer, is_http2).await;
+            }
+            Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
+            Err(_elapsed) => tracing::debug!(%peer, "TLS handshake timed out"),
+        }
+    }
+
+    async fn serve_http<S>(&self, stream: S, peer: SocketAddr, is_http2: bool)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let handle = ConnectionHandle::new(peer, self.tls.is_some(), self.reset.clone());
+        let dispatcher = Arc::clone(&self.dispatcher);
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(handle.clone());
-            let dispatcher = Arc::clone(&self.dispatcher);
+            let dispatcher = Arc::clone(&dispatcher);
             async move { Ok::<_, Infallible>(dispatcher.answer(request.map(Body::new)).await) }
         });
-        // Without TLS there is no HTTP/2: no SDK asks for it, and the builder would wait for bytes to tell them apart.
-        let builder = (*self.builder).clone().http1_only();
-        let mut serving =
-            pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
-        let ended = tokio::select! {
-            ended = &mut serving => ended,
-            () = self.reset.cancelled() => return,
-            () = self.draining.cancelled() => {
-                serving.as_mut().graceful_shutdown();
-                tokio::select! {
-                    ended = &mut serving => ended,
-                    () = self.reset.cancelled() => return,
-                }
-            }
+        let (io, servers) = (TokioIo::new(stream), &self.servers);
+        let ended = if is_http2 {
+            self.drive(servers.http2.serve_connection(io, service), |connection| {
+                connection.graceful_shutdown()
+            })
+            .await
+        } else {
+            let connection = servers.http1.serve_connection(io, service).with_upgrades();
+            self.drive(connection, |connection| connection.graceful_shutdown())
+                .await
         };
         if let Err(error) = ended {
             tracing::debug!(%peer, error = %error, "connection ended");
+        }
+    }
+
+    /// Serves until the connection ends, is reset, or is drained.
+    async fn drive<C>(
+        &self,
+        connection: C,
+        shut_down: impl FnOnce(Pin<&mut C>),
+    ) -> hyper::Result<()>
+    where
+        C: Future<Output = hyper::Result<()>>,
+    {
+        let mut serving = pin!(connection);
+        tokio::select! {
+            ended = &mut serving => return ended,
+            () = self.reset.cancelled() => return Ok(()),
+            () = self.draining.cancelled() => shut_down(serving.as_mut()),
+        }
+        tokio::select! {
+            ended = &mut serving => ended,
+            () = self.reset.cancelled() => Ok(()),
         }
     }
 }

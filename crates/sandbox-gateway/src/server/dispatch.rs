@@ -1,15 +1,18 @@
 //! Leads each request to the part that answers it.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::{Request, StatusCode};
 
+use super::cors::AllowedOrigin;
 use crate::api_error::ApiError;
 use crate::app::App;
 use crate::control::Control;
 use crate::routing::{Route, route};
+use crate::telemetry::record_request;
 use crate::{envd, interpreter, preview, web};
 
 /// Leads each request to the part that answers it.
@@ -28,24 +31,55 @@ impl Dispatcher {
 
     /// Answers a request.
     pub(super) async fn answer(&self, request: Request<Body>) -> Response {
-        let host = match authority(&request) {
-            Ok(host) => host,
-            Err(refused) => return refused.into_response(),
-        };
+        let started_at = Instant::now();
+        let (kind, response) = self.answer_by_route(request).await;
+        record_request(kind, response.status(), started_at.elapsed());
+        response
+    }
+
+    /// Answers a request, and says what it was for.
+    async fn answer_by_route(&self, request: Request<Body>) -> (&'static str, Response) {
         let app = Arc::clone(&self.app);
-        let domain = app.config.domain.as_deref();
-        match route(request.uri().path(), request.headers(), host, domain) {
-            Ok(Route::Control) => self.control.answer(request).await,
-            Ok(Route::Envd(target)) => envd::handle(app, target, request).await,
-            Ok(Route::Interpreter(target)) => interpreter::handle(app, target, request).await,
-            Ok(Route::Port(target)) => preview::handle(app, target, request).await,
-            Ok(Route::Liveness) => (StatusCode::OK, "ok\n").into_response(),
-            Ok(Route::Page) => web::handle(app, request).await,
-            Ok(Route::Unknown) => {
-                ApiError::not_found("there is nothing under this path").into_response()
-            }
-            Err(refused) => refused.into_response(),
+        let route = authority(&request).and_then(|host| {
+            let domain = app.config.domain.as_deref();
+            route(request.uri().path(), request.headers(), host, domain)
+        });
+        match route {
+            Ok(Route::Port(target)) => ("port", preview::handle(app, target, request).await),
+            Ok(route) => self.answer_api(route, request).await,
+            Err(refused) => ("other", refused.into_response()),
         }
+    }
+
+    /// Answers a request that is not passed on as it is. So it is the gateway that says which origins may use it.
+    async fn answer_api(&self, route: Route, request: Request<Body>) -> (&'static str, Response) {
+        let app = Arc::clone(&self.app);
+        let origin = AllowedOrigin::of(request.headers(), &app.config.cors);
+        let preflight = origin
+            .as_ref()
+            .and_then(|origin| origin.answer_preflight(request.method(), request.headers()));
+        if let Some(response) = preflight {
+            return ("other", response);
+        }
+        let (kind, mut response) = match route {
+            Route::Control => ("api", self.control.answer(request).await),
+            Route::Envd(target) => ("envd", envd::handle(app, target, request).await),
+            Route::Interpreter(target) => (
+                "interpreter",
+                interpreter::handle(app, target, request).await,
+            ),
+            Route::Port(target) => ("port", preview::handle(app, target, request).await),
+            Route::Liveness => ("other", (StatusCode::OK, "ok\n").into_response()),
+            Route::Page => ("page", web::handle(app, request).await),
+            Route::Unknown => {
+                let error = ApiError::not_found("there is nothing under this path");
+                ("other", error.into_response())
+            }
+        };
+        if let Some(origin) = origin {
+            origin.add_to(&mut response);
+        }
+        (kind, response)
     }
 }
 

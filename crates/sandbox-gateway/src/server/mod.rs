@@ -1,9 +1,12 @@
 //! The server: accepts connections and leads each request to the part that answers it.
 
 mod connections;
+mod cors;
 mod dispatch;
+mod metrics_listener;
 mod signing_key;
 mod stream;
+mod tls;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -14,6 +17,8 @@ use tokio::net::TcpListener;
 use tokio::time::MissedTickBehavior;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
+use self::metrics_listener::MetricsListener;
+use self::tls::Tls;
 use crate::app::App;
 use crate::config::GatewayConfig;
 use crate::error::GatewayError;
@@ -32,6 +37,8 @@ pub struct Gateway {
     address: SocketAddr,
     app: Arc<App>,
     fillers: Vec<Filler>,
+    tls: Option<Arc<Tls>>,
+    metrics: Option<MetricsListener>,
 }
 
 impl Gateway {
@@ -41,6 +48,17 @@ impl Gateway {
     ///
     /// [`GatewayError`] for what is wrong with settings, files or the address.
     pub async fn bind(config: GatewayConfig, client: Client) -> Result<Self, GatewayError> {
+        // The metrics come first, so that they have everything.
+        let metrics = match config.metrics_listen {
+            Some(address) => Some(MetricsListener::bind(address).await?),
+            None => None,
+        };
+        let tls = config
+            .tls
+            .as_ref()
+            .map(Tls::load)
+            .transpose()?
+            .map(Arc::new);
         let keys = Keys::load(config.keys_file.clone(), config.key_limits)?;
         let signing_key = signing_key::load(&config)?;
         let cannot_listen = |source| GatewayError::Listen {
@@ -71,6 +89,8 @@ impl Gateway {
             address,
             app,
             fillers,
+            tls,
+            metrics,
         })
     }
 
@@ -79,21 +99,39 @@ impl Gateway {
         self.address
     }
 
+    /// Returns the URL of this address, for people.
+    pub fn url(&self) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
+    }
+
+    /// Returns the address at which metrics are served, if they are.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref()?.local_addr()
+    }
+
     /// Serves until `stop` is done. Then it accepts nothing more, waits for requests for as long as
     /// [`Limits::drain`](crate::Limits::drain) says, and cuts off those that last longer. Dropping the future cuts off
     /// everything at once.
     pub async fn serve(self, stop: impl Future<Output = ()> + Send) {
-        let app = Arc::clone(&self.app);
+        let (app, tls) = (Arc::clone(&self.app), self.tls.clone());
+        let limits = app.config.limits.clone();
         let reloading = AbortOnDropHandle::new(tokio::spawn(async move {
             let mut ticks = tokio::time::interval(watched_file::INTERVAL);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 ticks.tick().await;
                 app.keys.reload_if_changed();
+                if let Some(tls) = &tls {
+                    tls.reload_if_changed();
+                }
             }
         }));
-        connections::serve(self.listener, self.app, stop).await;
-        drop(reloading);
+        let metrics = self
+            .metrics
+            .map(|metrics| AbortOnDropHandle::new(tokio::spawn(metrics.serve(limits))));
+        connections::serve(self.listener, self.app, self.tls, stop).await;
+        drop((reloading, metrics));
         pools::stop(self.fillers).await;
     }
 }
