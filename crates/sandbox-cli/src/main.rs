@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::args::global::Global;
-use crate::commands::{ClientCommand, completions, doctor, man};
+use crate::commands::{ClientCommand, completions, doctor, man, serve};
 use crate::exit::Outcome;
 use crate::interrupt::Interrupts;
 use crate::ui::messages;
@@ -39,6 +39,7 @@ enum Command {
     WithClient(Box<ClientCommand>),
     // These need no client, or report why there is none.
     Doctor(doctor::Args),
+    Serve(Box<serve::Args>),
     Completions(completions::Args),
     #[command(hide = true)]
     Man(man::Args),
@@ -52,7 +53,16 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return messages::report_usage(&error),
     };
-    cli.global.start_log();
+    match &cli.command {
+        Command::Serve(args) if args.is_server() => {
+            cli.global.start_server_log(args.log_format());
+        }
+        Command::WithClient(_)
+        | Command::Doctor(_)
+        | Command::Serve(_)
+        | Command::Completions(_)
+        | Command::Man(_) => cli.global.start_log(),
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -83,6 +93,7 @@ async fn run(cli: Cli) -> Outcome {
                 .run_until_signal(doctor::run(args, &cli.global))
                 .await
         }
+        Command::Serve(args) => serve::run(*args, &cli.global, &mut interrupts).await,
         Command::Completions(args) => completions::run(&args, &mut Cli::command()),
         Command::Man(args) => man::run(&args, Cli::command()),
     }

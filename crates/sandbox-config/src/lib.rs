@@ -22,6 +22,7 @@ mod variables;
 
 pub use duration::{DURATION_FORM, format_duration, parse_duration};
 pub use settings::{
-    BackendKind, KubernetesSettings, LocalSettings, Settings, SshSettings, Timeouts,
+    BackendKind, GatewaySettings, KubernetesSettings, LocalSettings, Settings, SshSettings,
+    Timeouts,
 };
 pub use variables::{VARIABLES, Variable};

@@ -1,6 +1,7 @@
 //! The settings.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -41,6 +42,8 @@ pub struct Settings {
     pub local: LocalSettings,
     /// Sandboxes as Kubernetes Pods.
     pub kubernetes: KubernetesSettings,
+    /// The gateway.
+    pub gateway: GatewaySettings,
     /// Unknown environment variables that begin with `SANDBOX_`, in alphabetical order. They may be
     /// misspelt, or belong to another program.
     pub unknown: Vec<String>,
@@ -150,6 +153,30 @@ pub struct KubernetesSettings {
     pub owner_lease: Option<Duration>,
 }
 
+/// The gateway of the command (`sandbox serve`). `None` leaves a setting to the gateway's own file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GatewaySettings {
+    /// The file with its templates and other settings.
+    pub config: Option<PathBuf>,
+    /// The address to listen on.
+    pub listen: Option<SocketAddr>,
+    /// The file with the names and hashes of keys.
+    pub keys: Option<PathBuf>,
+    /// The file with the key that tokens are signed with.
+    pub signing_key: Option<PathBuf>,
+    /// The domain below which ports of sandboxes are.
+    pub domain: Option<String>,
+    /// The certificate and those of its issuers, in PEM.
+    pub tls_cert: Option<PathBuf>,
+    /// The private key of the certificate, in PEM.
+    pub tls_key: Option<PathBuf>,
+    /// The address to serve Prometheus metrics on.
+    pub metrics_listen: Option<SocketAddr>,
+    /// The format of its log: `text` or `json`.
+    pub log_format: Option<String>,
+}
+
 /// The settings that apply if nothing is set.
 impl Default for Settings {
     fn default() -> Self {
@@ -163,6 +190,7 @@ impl Default for Settings {
             ssh: SshSettings::default(),
             local: LocalSettings::default(),
             kubernetes: KubernetesSettings::default(),
+            gateway: GatewaySettings::default(),
             unknown: Vec::new(),
         }
     }

@@ -52,6 +52,8 @@ const ISOLATION: &str = "auto, namespaces, landlock or none";
 const INJECTION: &str = "auto, image-volume, init-container, upload, baked or image";
 const SECURITY_PROFILE: &str = "restricted or baseline";
 const PULL_POLICY: &str = "Always, IfNotPresent or Never";
+const SOCKET_ADDRESS: &str = "an address and a port such as 0.0.0.0:3000 or [::]:3000";
+const LOG_FORMAT: &str = "text or json";
 const TRANSPORT: &str = "auto, direct or port-forward";
 
 macro_rules! variables {
@@ -194,6 +196,34 @@ variables! {
     "KUBE_CONTEXT", environment, None, "the name of a context",
         "The context of the kubeconfig. Unset: its current context.",
         |s, v| set(&mut s.kubernetes.context, v.line().map(Some));
+
+    "GATEWAY_CONFIG", environment, None, ABSOLUTE_PATH,
+        "The file with the templates and other settings of `sandbox serve`.",
+        |s, v| set(&mut s.gateway.config, v.absolute_path().map(Some));
+    "GATEWAY_LISTEN", environment, None, SOCKET_ADDRESS,
+        "The address that `sandbox serve` listens on. Unset: 127.0.0.1:3000.",
+        |s, v| set(&mut s.gateway.listen, v.parse().map(Some));
+    "GATEWAY_KEYS", environment, None, ABSOLUTE_PATH,
+        "The file with the names and hashes of the keys that `sandbox serve` accepts.",
+        |s, v| set(&mut s.gateway.keys, v.absolute_path().map(Some));
+    "GATEWAY_SIGNING_KEY", environment, None, ABSOLUTE_PATH,
+        "The file with 32 random bytes or more that `sandbox serve` signs tokens with; replicas need the same. Unset: signing.key beside the file of keys.",
+        |s, v| set(&mut s.gateway.signing_key, v.absolute_path().map(Some));
+    "GATEWAY_DOMAIN", environment, None, "a domain such as sandboxes.example.com",
+        "The domain below which `sandbox serve` has the ports of sandboxes.",
+        |s, v| set(&mut s.gateway.domain, v.name("-.:", 200).map(Some));
+    "GATEWAY_TLS_CERT", environment, None, ABSOLUTE_PATH,
+        "The certificate of `sandbox serve` and those of its issuers, in PEM. Unset: it speaks plain HTTP.",
+        |s, v| set(&mut s.gateway.tls_cert, v.absolute_path().map(Some));
+    "GATEWAY_TLS_KEY", environment, None, ABSOLUTE_PATH,
+        "The private key of that certificate, in PEM.",
+        |s, v| set(&mut s.gateway.tls_key, v.absolute_path().map(Some));
+    "GATEWAY_METRICS_LISTEN", environment, None, SOCKET_ADDRESS,
+        "The address at which `sandbox serve` has metrics for Prometheus, without a key. Unset: it has none.",
+        |s, v| set(&mut s.gateway.metrics_listen, v.parse().map(Some));
+    "GATEWAY_LOG_FORMAT", environment, None, LOG_FORMAT,
+        "The format of the log of `sandbox serve`. Unset: text.",
+        |s, v| set(&mut s.gateway.log_format, v.one_of(LOG_FORMAT).map(Some));
 }
 
 impl Variable {

@@ -42,6 +42,15 @@ pub(crate) struct Global {
     pub(crate) quiet: bool,
 }
 
+/// The format of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Lines for people
+    Text,
+    /// A JSON object a line
+    Json,
+}
+
 impl Global {
     /// Sends the log to stderr: warnings of this SDK by default, none with `--quiet`, more with
     /// `--verbose`, which counts if both are given.
@@ -62,6 +71,28 @@ impl Global {
             .fmt_fields(format::debug_fn(write_field).delimited(" "))
             .without_time()
             .init();
+    }
+
+    /// Sends the log of a server to stderr: with times, and more of it than other subcommands need.
+    pub(crate) fn start_server_log(&self, log_format: LogFormat) {
+        let filter = match self.verbose {
+            0 if self.quiet => "warn",
+            0 => "warn,sandbox=info",
+            1 => "info,sandbox=debug",
+            _ => "trace",
+        };
+        let log = tracing_subscriber::fmt()
+            .with_env_filter(EnvFilter::new(filter))
+            .with_writer(|| Stderr);
+        match log_format {
+            // What a field has may come from a sandbox; JSON escapes it by itself.
+            LogFormat::Json => log.json().flatten_event(true).init(),
+            LogFormat::Text => log
+                .with_ansi(terminal::has_colours(&std::io::stderr()))
+                .with_target(self.verbose > 0)
+                .fmt_fields(format::debug_fn(write_field).delimited(" "))
+                .init(),
+        }
     }
 
     /// Reads the settings. Options take precedence.

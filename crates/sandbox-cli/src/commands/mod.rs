@@ -21,6 +21,7 @@ mod proxy;
 mod resume;
 mod rm;
 mod run;
+pub(crate) mod serve;
 mod ssh;
 mod ssh_config;
 mod url;
