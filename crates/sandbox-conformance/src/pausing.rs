@@ -12,6 +12,7 @@ cases![
     everything_stops_and_continues,
     what_was_stopped_before_stays_stopped,
     processes_that_keep_starting_others_are_stopped,
+    programs_that_cannot_be_traced_are_stopped,
     the_ttl_stands_still_while_a_sandbox_is_paused,
     a_sandbox_can_be_paused_at_the_end_of_its_ttl,
     the_hard_end_ends_a_paused_sandbox,
@@ -127,6 +128,25 @@ async fn processes_that_keep_starting_others_are_stopped(backend: TestedBackend)
             wait_for_change(&sbx, "runner", &runner).await?;
         }
         sbx.shell("rm relay").output().await?.check()?;
+        Ok(())
+    })
+    .await
+}
+
+async fn programs_that_cannot_be_traced_are_stopped(backend: TestedBackend) -> Outcome {
+    with_sandbox(backend, |sbx| async move {
+        // A program that may not be read may not be traced either, and so may be missing in /proc.
+        let start = format!(
+            "mkdir d; cp \"$(command -v sh)\" d/sh; chmod 111 d/sh; \
+             (setsid d/sh -c '{COUNT}' &) > /dev/null 2>&1"
+        );
+        sbx.shell(start).output().await?.check()?;
+        wait_for_change(&sbx, "count", "").await?;
+        sbx.pause().await?;
+        assert_still(&sbx, "count").await?;
+        let count = sbx.files().read_to_string("count").await?;
+        sbx.resume(None).await?;
+        wait_for_change(&sbx, "count", &count).await?;
         Ok(())
     })
     .await

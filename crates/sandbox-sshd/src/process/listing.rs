@@ -1,10 +1,12 @@
 //! The processes of the sandbox, as `/proc` lists them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::Path;
 
+use nix::errno::Errno;
+use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
 /// A process, without zombies.
@@ -68,6 +70,54 @@ pub(crate) fn list_processes() -> io::Result<Vec<ProcessEntry>> {
         next += 1;
     }
     Ok(found)
+}
+
+/// Returns the processes that `/proc` hides from this one: programs that may not be traced, where it is mounted with
+/// `hidepid=2` (proc(5)). Among them may be zombies and threads that have started since the others were listed.
+pub(crate) fn list_hidden(listed: &[ProcessEntry]) -> Vec<Pid> {
+    if Pid::this().as_raw() != 1 || !hides_processes() {
+        return Vec::new();
+    }
+    let mut known = HashSet::new();
+    for process in listed {
+        known.insert(process.pid.as_raw());
+        let directory = Path::new("/proc")
+            .join(process.pid.to_string())
+            .join("task");
+        let threads = fs::read_dir(directory).into_iter().flatten().flatten();
+        known.extend(threads.filter_map(|thread| thread.file_name().to_str()?.parse::<i32>().ok()));
+    }
+    // PID 1 is this process.
+    (2..=last_pid())
+        .filter(|pid| !known.contains(pid))
+        .map(Pid::from_raw)
+        .filter(|pid| !matches!(kill(*pid, None), Err(Errno::ESRCH)))
+        .collect()
+}
+
+fn hides_processes() -> bool {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    mounts.lines().any(|line| {
+        line.split(' ').nth(1) == Some("/proc")
+            && ["hidepid=2", "hidepid=invisible"]
+                .iter()
+                .any(|option| line.contains(option))
+    })
+}
+
+/// Returns the largest pid that is given out soon: the last one of this namespace, or all once they have begun again.
+fn last_pid() -> i32 {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let last = |text: String| text.split_ascii_whitespace().last()?.parse().ok();
+    let given_out: i32 = last(read("/proc/loadavg")).unwrap_or(i32::MAX);
+    let most: i32 = last(read("/proc/sys/kernel/pid_max")).unwrap_or(1 << 15);
+    // The pids of a namespace begin again after the last one, and then the number does not say which are in use.
+    let highest = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let highest = highest.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    if highest.max().unwrap_or(0) > given_out {
+        return most;
+    }
+    given_out.min(most)
 }
 
 /// Reads one process again; `None` if it has ended.
@@ -150,7 +200,7 @@ impl Stat {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nix::sys::signal::{Signal, kill};
+    use nix::sys::signal::Signal;
 
     #[test]
     fn a_line_is_parsed_whatever_the_name_contains() {

@@ -1,6 +1,6 @@
 //! Stops all processes of the sandbox, and continues those that were not stopped before.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::time::Instant;
 
-use super::listing::{ProcessActivity, find_process, list_processes};
+use super::listing::{ProcessActivity, find_process, list_hidden, list_processes};
 
 /// How long stopping may take.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -18,9 +18,15 @@ const ROUND_INTERVAL: Duration = Duration::from_millis(2);
 /// while it was made may be missing.
 const QUIET_ROUNDS: u32 = 2;
 
-/// The processes that a pause has stopped, each with the time of its start.
+/// The processes that a pause has stopped.
 #[derive(Debug, Default)]
-pub(crate) struct StoppedProcesses(HashMap<i32, u64>);
+pub(crate) struct StoppedProcesses {
+    /// Each with the time of its start.
+    listed: HashMap<i32, u64>,
+    /// Those that `/proc` hides, and so whether they had been stopped before. Nothing starts while they are stopped, so
+    /// that their pids remain theirs.
+    hidden: HashSet<i32>,
+}
 
 /// Why not all processes could be stopped.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -68,7 +74,8 @@ impl StoppedProcesses {
     /// Stops what was stopped and runs again: the kernel continues the processes of a group that has lost its parents
     /// (`setpgid(2)`).
     pub(crate) fn stop_again(&self) {
-        for (&pid, &started) in &self.0 {
+        self.signal_hidden(Signal::SIGSTOP);
+        for (&pid, &started) in &self.listed {
             let pid = Pid::from_raw(pid);
             if let Some(process) = find_process(pid)
                 && process.started == started
@@ -85,12 +92,20 @@ impl StoppedProcesses {
         let Ok(mut processes) = list_processes() else {
             return;
         };
+        self.signal_hidden(Signal::SIGCONT);
         processes.reverse();
         for process in processes {
-            if self.0.get(&process.pid.as_raw()) == Some(&process.started) {
+            if self.listed.get(&process.pid.as_raw()) == Some(&process.started) {
                 // The process may just have ended.
                 kill(process.pid, Signal::SIGCONT).ok();
             }
+        }
+    }
+
+    fn signal_hidden(&self, signal: Signal) {
+        for &pid in &self.hidden {
+            // The process may have ended.
+            kill(Pid::from_raw(pid), signal).ok();
         }
     }
 
@@ -114,9 +129,15 @@ impl StoppedProcesses {
     fn stop_round(&mut self) -> Result<usize, StopError> {
         let processes = list_processes().map_err(|_| StopError::NoListing)?;
         let mut running = 0;
+        for pid in list_hidden(&processes) {
+            if self.hidden.insert(pid.as_raw()) {
+                running += 1;
+            }
+        }
+        self.signal_hidden(Signal::SIGSTOP);
         for process in processes {
             let pid = process.pid;
-            let is_signalled = self.0.get(&pid.as_raw()) == Some(&process.started);
+            let is_signalled = self.listed.get(&pid.as_raw()) == Some(&process.started);
             match process.activity {
                 ProcessActivity::Stopped => continue,
                 // It stops before it runs again.
@@ -130,7 +151,7 @@ impl StoppedProcesses {
             }
             // Another process may have got the pid since it was listed.
             if let Some(signalled) = find_process(pid) {
-                self.0.insert(pid.as_raw(), signalled.started);
+                self.listed.insert(pid.as_raw(), signalled.started);
             }
         }
         Ok(running)
