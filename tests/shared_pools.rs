@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use sandbox::{
     Access, Client, ConnectionStage, CreationReason, Deadline, Defaults, Error, OnEmpty, PublicKey,
-    Result, Sandbox, Session, SessionSource, SharedPool, Uid,
+    Result, Sandbox, SandboxEventKind, Session, SessionSource, SharedPool, Uid,
 };
 use sandbox_core::MockSession;
 use sandbox_k8s::KubernetesBackend;
 use sandbox_k8s::options::{Injection, KubernetesOptions};
-use sandbox_testkit::apiserver::{ApiServer, Fault};
+use sandbox_testkit::apiserver::{ApiServer, Fault, PodResize};
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -318,4 +318,73 @@ async fn a_pod_that_ends_while_it_waits_is_replaced_and_never_claimed() {
     filler.filled().await;
     assert_eq!(cluster.pods_in("waiting").len(), 4);
     assert_eq!(cluster.pods().len(), 5);
+}
+
+/// Claims a sandbox with 2 CPUs and 4 GiB from a pool of small ones. Returns it with the kinds of its events.
+async fn claim_large(cluster: &Cluster) -> (Result<Sandbox>, Vec<SandboxEventKind>) {
+    let events: Arc<Mutex<Vec<SandboxEventKind>>> = Arc::default();
+    let seen = Arc::clone(&events);
+    let client = cluster.client();
+    let large = client.sandbox().cpu("2").memory("4Gi").from_pool("ci");
+    let large = large.on_event(move |event| seen.lock().unwrap().push(event.kind));
+    let claimed = large.create().await;
+    let events = events.lock().unwrap().clone();
+    (claimed, events)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_small_sandbox_gets_the_size_that_a_claim_asks_for() {
+    use SandboxEventKind::{Ready, ResizePending};
+    let cluster = Cluster::new();
+    cluster.start_kubelet();
+    let client = cluster.client();
+    let small = client.sandbox().cpu("100m").memory("64Mi");
+    let filler = client.shared_pool("ci", small).size(2);
+    let filler = filler.start().await.unwrap();
+    filler.filled().await;
+
+    let error = claim_large(&cluster).await.0.unwrap_err();
+    assert!(matches!(error, Error::Unsupported(_)), "{error}");
+    assert!(error.to_string().contains("1.35"), "{error}");
+    assert_eq!(cluster.pods_in("waiting").len(), 2, "nothing was claimed");
+
+    for (handling, expected) in [
+        (PodResize::Applied, vec![Ready]),
+        (PodResize::Deferred, vec![ResizePending, Ready]),
+        (PodResize::Ignored, vec![ResizePending, Ready]),
+    ] {
+        cluster.server.set_pod_resize(handling);
+        let (claimed, events) = claim_large(&cluster).await;
+        let sbx = claimed.unwrap();
+        assert_eq!(events, expected, "{handling:?}");
+        let pod = cluster.server.object("pods", sbx.id().as_str()).unwrap();
+        let wanted = json!({"cpu": "2", "memory": "4Gi"});
+        let resources = &pod["spec"]["containers"][0]["resources"];
+        assert_eq!(*resources, json!({"limits": wanted, "requests": wanted}));
+        let info = sbx.info();
+        let limits = &info.limits;
+        assert!(limits.iter().any(|limit| limit.value == "4Gi"), "{info:?}");
+        filler.filled().await;
+    }
+
+    cluster.server.set_pod_resize(PodResize::Infeasible);
+    let (taken, pods) = (cluster.pods_in("taken").len(), cluster.pods().len());
+    let Err(Error::Creation(error)) = claim_large(&cluster).await.0 else {
+        panic!("its node is too small");
+    };
+    assert_eq!(error.reason, CreationReason::Unschedulable, "{error}");
+    assert!(error.message.contains("enough capacity"), "{error}");
+    filler.filled().await;
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(cluster.pods_in("taken").len(), taken, "it is deleted");
+    assert_eq!(cluster.pods().len(), pods);
+
+    // A missing permission is named.
+    cluster.server.set_pod_resize(PodResize::Applied);
+    cluster
+        .server
+        .inject_always("patch pods/resize", Fault::Forbidden);
+    let error = claim_large(&cluster).await.0.unwrap_err().to_string();
+    assert!(error.contains("pods/resize"), "{error}");
+    filler.stop().await;
 }

@@ -34,9 +34,10 @@ pub use backend::{
     AppliedLimit, Assignment, BackendOptions, Capabilities, Check, Claimed, DeleteOptions,
     Diagnosis, EndCause, EventStream, Freshness, Isolation, Lifetime, LimitScope, LimitSupport,
     ListFilter, LogOptions, LogStream, MAX_ANNOTATIONS, PoolClaim, PoolKey, PoolLead, PoolLeader,
-    PoolMember, PoolMemberState, RESERVED_LABEL_DOMAIN, Resources, SandboxBackend, SandboxEnd,
-    SandboxEvent, SandboxEventKind, SandboxInfo, SandboxSpec, SandboxState, SharedPools,
-    SweepFailure, SweepOptions, SweepReport, SweptSandbox, Verdict, check_annotations,
+    PoolMember, PoolMemberState, RESERVED_LABEL_DOMAIN, ResizeOutcome, Resized, Resources,
+    SandboxBackend, SandboxEnd, SandboxEvent, SandboxEventKind, SandboxInfo, SandboxSpec,
+    SandboxState, SharedPools, SweepFailure, SweepOptions, SweepReport, SweptSandbox, Verdict,
+    check_annotations,
 };
 pub use connect::{ByteStream, Connector, HostKeyProbe};
 pub use deadline::Deadline;

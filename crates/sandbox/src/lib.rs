@@ -115,7 +115,7 @@ pub use pool::status::{PoolProblem, PoolStatus};
 pub use pool::take::Take;
 pub use sandbox_core::{
     ClaimRequest, Claimed, PoolClaim, PoolKey, PoolLead, PoolLeader, PoolMember, PoolMemberState,
-    PoolName, SharedPools,
+    PoolName, ResizeOutcome, Resized, SharedPools,
 };
 pub use shared_pool::SharedPool;
 pub use shared_pool::builder::SharedPoolBuilder;

@@ -101,7 +101,7 @@ impl Style {
             SandboxEventKind::Failed | SandboxEventKind::Ended | SandboxEventKind::Deleted => {
                 "\x1b[31m"
             }
-            SandboxEventKind::Warning => "\x1b[33m",
+            SandboxEventKind::Warning | SandboxEventKind::ResizePending => "\x1b[33m",
             SandboxEventKind::Ready => "\x1b[32m",
             _ => "",
         };

@@ -42,6 +42,9 @@ pub enum SandboxEventKind {
     Ready,
     /// There is a problem, described by the message, that may resolve itself.
     Warning,
+    /// A sandbox that was claimed from a pool does not have the size that was asked for yet. The client reports this,
+    /// not a backend.
+    ResizePending,
     /// It cannot start, or has failed, for the reason in the message.
     Failed,
     /// It has ended as it was created to end, at a limit that the message names.
@@ -55,7 +58,12 @@ impl SandboxEventKind {
     /// remains.
     pub fn has_room(self) -> bool {
         match self {
-            Self::Scheduled | Self::Pulling | Self::Started | Self::Addressed | Self::Ready => true,
+            Self::Scheduled
+            | Self::Pulling
+            | Self::Started
+            | Self::Addressed
+            | Self::Ready
+            | Self::ResizePending => true,
             Self::Created | Self::Warning | Self::Failed | Self::Ended | Self::Deleted => false,
         }
     }
@@ -76,6 +84,7 @@ impl fmt::Display for SandboxEventKind {
             Self::Addressed => "Addressed",
             Self::Ready => "Ready",
             Self::Warning => "Warning",
+            Self::ResizePending => "ResizePending",
             Self::Failed => "Failed",
             Self::Ended => "Ended",
             Self::Deleted => "Deleted",

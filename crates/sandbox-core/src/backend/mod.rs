@@ -8,6 +8,7 @@ mod metadata;
 mod options;
 mod pool_member;
 mod preflight;
+mod resize;
 mod shared_pools;
 mod spec;
 
@@ -34,6 +35,7 @@ pub use metadata::{MAX_ANNOTATIONS, RESERVED_LABEL_DOMAIN, check_annotations};
 pub use options::BackendOptions;
 pub use pool_member::{PoolKey, PoolMember, PoolMemberState};
 pub use preflight::{Check, Verdict};
+pub use resize::{ResizeOutcome, Resized};
 pub use shared_pools::{Claimed, PoolClaim, PoolLead, PoolLeader, SharedPools};
 #[cfg(feature = "mock")]
 pub use shared_pools::{MockPoolLead, MockSharedPools};

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{SandboxInfo, SandboxSpec};
+use super::{Resized, Resources, SandboxInfo, SandboxSpec};
 use crate::guest::OnExpiry;
-use crate::{Access, KeyPair, PoolKey, PoolName, Result, SandboxId, Uid};
+use crate::{Access, Error, KeyPair, PoolKey, PoolName, Result, SandboxId, Uid};
 
 /// Pools of waiting sandboxes that several processes share, without a server that manages them. The backend stores
 /// which sandbox waits, and decides which of several claims wins.
@@ -77,6 +77,35 @@ pub trait SharedPools: Debug + Send + Sync + 'static {
     /// [`Invalid`](crate::Error::Invalid) for labels or annotations that no sandbox can have, and for a lifetime that none of the
     /// waiting sandboxes has left; [`Backend`](crate::Error::Backend). Nothing is claimed then.
     async fn claim(&self, claim: PoolClaim) -> Result<Option<Claimed>>;
+
+    /// Checks whether a claimed sandbox could get this size, before one is claimed. The default returns
+    /// [`Unsupported`](crate::Error::Unsupported).
+    ///
+    /// # Errors
+    ///
+    /// [`Unsupported`](crate::Error::Unsupported) if the backend cannot change the size of what runs;
+    /// [`Backend`](crate::Error::Backend) if that cannot be found out.
+    async fn check_resize(&self, size: &Resources) -> Result<()> {
+        let _unused = size;
+        Err(Error::unsupported(
+            "another size for a sandbox that runs",
+            "this backend",
+            "set it where the pool is filled",
+        ))
+    }
+
+    /// Gives a claimed sandbox another size, and waits some seconds for the result. What `size` leaves open stays as it
+    /// is. Dropping the future withdraws nothing. The default does what [`check_resize`](Self::check_resize) does.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](crate::Error::NotFound) if it has ended; [`Unsupported`](crate::Error::Unsupported);
+    /// [`Backend`](crate::Error::Backend) if the request was refused or got no response, and the size may be either.
+    async fn resize(&self, id: &SandboxId, uid: &Uid, size: &Resources) -> Result<Resized> {
+        let _unused = uid;
+        self.check_resize(size).await?;
+        Err(Error::NotFound { id: id.clone() })
+    }
 
     /// Stores the new client key of a claimed sandbox, so that other processes can connect to it, too. It is called
     /// for a [detached](PoolClaim::is_detached) claim before [`Session::claim`](crate::Session::claim), so that no

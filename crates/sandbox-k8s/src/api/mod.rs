@@ -11,6 +11,7 @@ pub(crate) mod objects;
 pub(crate) mod pages;
 pub(crate) mod pool_lease;
 pub(crate) mod request_kind;
+mod resize;
 mod response;
 pub(crate) mod retry;
 pub(crate) mod watch_error;

@@ -20,10 +20,11 @@ const RESOURCES: [&str; 7] = [
     "nodes",
     "selfsubjectaccessreviews",
 ];
-const SUBRESOURCES: [(&str, &str); 3] = [
+const SUBRESOURCES: [(&str, &str); 4] = [
     ("exec", "pods/exec"),
     ("log", "pods/log"),
     ("portforward", "pods/portforward"),
+    ("resize", "pods/resize"),
 ];
 const OTHER: &str = "other";
 

@@ -88,6 +88,7 @@ impl KubernetesBackend {
             connect_state,
             may_not_list_secrets: AtomicBool::new(false),
             reservations: Reservations::default(),
+            has_resize: tokio::sync::OnceCell::new(),
             host_key_probe: OnceLock::new(),
         };
         Self {

@@ -37,6 +37,8 @@ pub(super) struct Shared {
     pub(super) may_not_list_secrets: AtomicBool,
     /// The waiting sandboxes that claims of this process try at this moment.
     pub(super) reservations: Reservations,
+    /// Whether the API server can resize running Pods, once known.
+    pub(super) has_resize: tokio::sync::OnceCell<bool>,
     /// Fetches the host key of an image's SSH server.
     pub(super) host_key_probe: OnceLock<Arc<dyn HostKeyProbe>>,
 }

@@ -17,3 +17,4 @@ pub(crate) mod claiming;
 pub(crate) mod election;
 pub(crate) mod ends;
 pub(crate) mod patches;
+pub(crate) mod resize;

@@ -37,6 +37,9 @@ impl ApiServer {
         uri: &Uri,
         body: &Value,
     ) -> Option<ApiResponse> {
+        if (method.as_str(), uri.path()) == ("GET", "/api/v1") {
+            return Some(ApiResponse::ok(200, self.list_resources()));
+        }
         let state = self.lock();
         let cluster = &state.cluster;
         let denied = |kind: &str| {

@@ -25,6 +25,7 @@ mod kubelet;
 mod merge_patch;
 mod operations;
 mod request;
+mod resize;
 mod response;
 mod selector;
 mod server;
@@ -35,6 +36,7 @@ mod watch;
 pub use exec::Exec;
 pub use fault::{Fault, Refusal};
 pub use request::RecordedRequest;
+pub use resize::PodResize;
 pub use response::{Body, ConnectionCut};
 pub use server::{ApiServer, ImageVolumes};
 

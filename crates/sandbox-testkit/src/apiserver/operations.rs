@@ -53,6 +53,7 @@ impl ApiServer {
                 }
                 response
             }
+            "patch" if record.resource == "pods/resize" => state.resize_pod(request, body),
             "patch" | "update" => state.update(request, body),
             "delete" => {
                 let response = state.delete(request, body);

@@ -11,6 +11,7 @@ use super::clock::Clock;
 use super::exec::Program;
 use super::fault::{Fault, Faults};
 use super::request::RecordedRequest;
+use super::resize::PodResize;
 use super::store::Store;
 
 /// How long a deleted Pod that runs remains by default.
@@ -38,6 +39,7 @@ pub(super) struct State {
     /// What runs in containers.
     pub(super) program: Option<Program>,
     pub(super) image_volumes: ImageVolumes,
+    pub(super) pod_resize: PodResize,
     pub(super) pod_deletion_delay: Duration,
     /// Watches that started in an earlier generation are cut.
     pub(super) generation: u64,
@@ -89,6 +91,7 @@ impl ApiServer {
             requests: Vec::new(),
             program: None,
             image_volumes: ImageVolumes::default(),
+            pod_resize: PodResize::default(),
             pod_deletion_delay: DEFAULT_POD_DELETION_DELAY,
             generation: 0,
             streams_lists: false,

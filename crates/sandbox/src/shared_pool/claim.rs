@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use sandbox_core::{
-    ClaimRequest, Error, ExecRequest, KeyPair, Lifetime, PoolClaim, PoolName, Result, SandboxEvent,
-    SandboxEventKind, SharedPools, environment_file, metrics,
+    ClaimRequest, Error, ExecRequest, KeyPair, Lifetime, PoolClaim, PoolName, Resources, Result,
+    SandboxEvent, SandboxEventKind, SharedPools, environment_file, metrics,
 };
 use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::hand_over::{HandOver, HandOverError};
-use super::pools_of;
+use super::{pools_of, size};
 use crate::create::Created;
 use crate::create::builder::SandboxBuilder;
 use crate::handle::Sandbox;
@@ -25,6 +25,10 @@ impl SandboxBuilder {
     /// Takes the sandbox from a pool that another process fills
     /// ([`Client::shared_pool`](crate::Client::shared_pool), or the command `sandbox pool run`), instead of
     /// creating one.
+    ///
+    /// If `cpu` or `memory` is set, the sandbox is resized once it is claimed, so that one pool of small sandboxes
+    /// serves many sizes. The cluster must be able to (`pods/resize`, stable since Kubernetes 1.35). What the settings
+    /// set for all sandboxes (`SANDBOX_CPU`, `SANDBOX_MEMORY`) does not count.
     ///
     /// Labels, variables, initial commands, lifetimes and [`detached`](Self::detached) are applied to the
     /// sandbox when it is claimed, and can be set before or after this call.
@@ -113,7 +117,8 @@ impl FromPool {
         self.change(SandboxBuilder::detached)
     }
 
-    /// Calls `hook` when the sandbox is ready, and for the steps of a creation if there is one.
+    /// Calls `hook` when the sandbox is ready, if it does not have the requested size yet
+    /// ([`ResizePending`](SandboxEventKind::ResizePending)), and for the steps of a creation if there is one.
     pub fn on_event(self, hook: impl Fn(&SandboxEvent) + Send + Sync + 'static) -> Self {
         self.change(|sandbox| sandbox.on_event(hook))
     }
@@ -126,8 +131,10 @@ impl FromPool {
     /// * [`Error::PoolEmpty`](crate::Error::PoolEmpty) if none waits, or none becomes ready in time;
     /// * [`Error::Invalid`](crate::Error::Invalid) for an option that the sandboxes of the pool cannot have
     ///   any more, such as an image, and for a lifetime that none of them has left;
-    /// * [`Error::Unsupported`](crate::Error::Unsupported) if the backend has no shared pools;
-    /// * [`Error::Creation`](crate::Error::Creation) if the sandbox cannot be set up as requested;
+    /// * [`Error::Unsupported`](crate::Error::Unsupported) if the backend has no shared pools, or cannot resize what
+    ///   runs; nothing is claimed then;
+    /// * [`Error::Creation`](crate::Error::Creation) if the sandbox cannot be set up as requested. Its reason is
+    ///   [`Unschedulable`](crate::CreationReason::Unschedulable) if its node can never give the requested size;
     /// * [`Error::Backend`](crate::Error::Backend);
     /// * what [`SandboxBuilder::create`](crate::SandboxBuilder::create) returns, if it had to create a
     ///   sandbox.
@@ -179,18 +186,6 @@ impl FromPool {
                 spec.image.clone().filter(|_| spec.image != default.image),
             ),
             (
-                "cpu",
-                own.cpu
-                    .filter(|_| own.cpu != settings.cpu)
-                    .map(|cpu| text(&cpu)),
-            ),
-            (
-                "memory",
-                own.memory
-                    .filter(|_| own.memory != settings.memory)
-                    .map(|memory| text(&memory)),
-            ),
-            (
                 "disk",
                 own.disk
                     .filter(|_| own.disk != settings.disk)
@@ -235,16 +230,20 @@ impl FromPool {
         let on_empty = self
             .on_empty
             .unwrap_or(OnEmpty::Wait(self.sandbox.create_timeout));
+        let settings = self.sandbox.default_spec().resources;
+        let requested = size::differing(&self.sandbox.spec.resources, &settings);
+        let size = size::check(&*pools, requested, on_empty).await?;
+        let size = size.as_ref();
         // What changes after this moment wakes the wait below.
         let seen = pools.wait_for_change(0).await;
-        if let Some(sandbox) = self.claim_waiting(&*pools, &name).await? {
+        if let Some(sandbox) = self.claim_waiting(&*pools, &name, size).await? {
             return Ok(sandbox);
         }
         metrics::count_pool_miss();
         match on_empty {
             OnEmpty::Create => self.sandbox.create().await,
             OnEmpty::Fail => Err(empty(&*pools, &name, "none is ready").await),
-            OnEmpty::Wait(limit) => self.wait(&*pools, &name, limit, seen).await,
+            OnEmpty::Wait(limit) => self.wait(&*pools, &name, size, limit, seen).await,
         }
     }
 
@@ -253,6 +252,7 @@ impl FromPool {
         &self,
         pools: &dyn SharedPools,
         name: &PoolName,
+        size: Option<&Resources>,
         limit: Duration,
         mut seen: u64,
     ) -> Result<Sandbox> {
@@ -269,7 +269,7 @@ impl FromPool {
                     }
                 },
             };
-            if let Some(sandbox) = self.claim_waiting(pools, name).await? {
+            if let Some(sandbox) = self.claim_waiting(pools, name, size).await? {
                 return Ok(sandbox);
             }
         }
@@ -281,10 +281,11 @@ impl FromPool {
         &self,
         pools: &dyn SharedPools,
         name: &PoolName,
+        size: Option<&Resources>,
     ) -> Result<Option<Sandbox>> {
         for _ in 0..MAX_ATTEMPTS {
             let key = KeyPair::generate()?;
-            let hand_over = self.hand_over(&key);
+            let hand_over = self.hand_over(&key, size);
             let Some(claimed) = pools.claim(self.request(name, key)).await? else {
                 return Ok(None);
             };
@@ -322,7 +323,7 @@ impl FromPool {
         claim
     }
 
-    fn hand_over(&self, key: &KeyPair) -> HandOver {
+    fn hand_over(&self, key: &KeyPair, size: Option<&Resources>) -> HandOver {
         let lifetime = &self.sandbox.spec.lifetime;
         let mut request = ClaimRequest::new(key.public.clone());
         request.attach_timeout = lifetime.attach_timeout;
@@ -333,6 +334,8 @@ impl FromPool {
             request,
             on_expiry: lifetime.on_expiry,
             personal: self.sandbox.personal.clone(),
+            size: size.copied(),
+            on_event: self.sandbox.on_event.clone(),
             timeout: self.sandbox.create_timeout,
         }
     }

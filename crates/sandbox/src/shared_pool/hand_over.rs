@@ -1,15 +1,16 @@
 //! From a claim that the backend has granted to a sandbox that only the claimer can enter.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use sandbox_core::{
-    Access, ClaimRequest, Claimed, Deadline, DownloadRequest, Env, Error, OnExpiry, Result,
-    SandboxState, Session, SharedPools, environment_file,
+    Access, ClaimRequest, Claimed, CreationError, CreationReason, CreationStage, Deadline,
+    DownloadRequest, Env, Error, OnExpiry, ResizeOutcome, Resources, Result, SandboxEvent,
+    SandboxEventKind, SandboxInfo, SandboxState, Session, SharedPools, environment_file,
 };
 use tokio::io::AsyncReadExt;
 
-use crate::create::builder::Personal;
+use crate::create::builder::{EventHook, Personal};
 use crate::create::delete_guard::{CLEANUP_WAIT, DeleteOnDrop};
 use crate::create::{Created, personalise, personalise_error};
 use crate::handle::pause::set_on_expiry;
@@ -24,6 +25,9 @@ pub(super) struct HandOver {
     pub(super) request: ClaimRequest,
     pub(super) on_expiry: OnExpiry,
     pub(super) personal: Personal,
+    /// Its new size.
+    pub(super) size: Option<Resources>,
+    pub(super) on_event: Option<EventHook>,
     /// How long the setup may take.
     pub(super) timeout: Duration,
 }
@@ -67,17 +71,23 @@ impl HandOver {
                 return Err(HandOverError::Failed(error));
             }
         };
-        let set_up = Deadline::from_now(self.timeout).bound("setting up the sandbox", async {
-            self.set_up(&*session).await
+        let prepared = Deadline::from_now(self.timeout).bound("setting up the sandbox", async {
+            self.prepare(pools, &info, &*session).await
         });
-        let env = match set_up.await {
-            Ok(env) => env,
+        let (env, resized) = match prepared.await {
+            Ok(prepared) => prepared,
             Err(error) => {
-                let error = personalise_error(&info, error, Vec::new());
+                let error = match error {
+                    Error::Creation(error) => *error,
+                    other => personalise_error(&info, other, Vec::new()),
+                };
                 guard.delete(CLEANUP_WAIT).await;
                 return Err(HandOverError::Failed(error.into()));
             }
         };
+        if let Some(resized) = resized {
+            info = resized;
+        }
         if info.state == SandboxState::Pending {
             // A kubelet reports the start late, and this client has just used the sandbox.
             info.state = SandboxState::Running;
@@ -118,6 +128,60 @@ impl HandOver {
         let access = Arc::new(access);
         let session = sessions.session(Arc::clone(&access), deadline).await?;
         Ok(Some((access, session)))
+    }
+
+    /// Resizes the sandbox and sets it up, at the same time if that runs no commands, which may need the new size.
+    async fn prepare(
+        &self,
+        pools: &dyn SharedPools,
+        info: &SandboxInfo,
+        session: &dyn Session,
+    ) -> Result<(Env, Option<SandboxInfo>)> {
+        let resize = async {
+            match &self.size {
+                Some(size) => self.resize(pools, info, size).await.map(Some),
+                None => Ok(None),
+            }
+        };
+        if self.personal.init.is_empty() {
+            return tokio::try_join!(self.set_up(session), resize);
+        }
+        let resized = resize.await?;
+        Ok((self.set_up(session).await?, resized))
+    }
+
+    /// Resizes the sandbox. That it has to wait for its new size is an event, and that it never gets it an error.
+    async fn resize(
+        &self,
+        pools: &dyn SharedPools,
+        info: &SandboxInfo,
+        size: &Resources,
+    ) -> Result<SandboxInfo> {
+        let resized = pools.resize(&info.id, &info.uid, size).await?;
+        match resized.outcome {
+            ResizeOutcome::Applied => {}
+            ResizeOutcome::Infeasible { message } => return Err(infeasible(info, &message)),
+            ResizeOutcome::Deferred { message } | ResizeOutcome::Unconfirmed { message } => {
+                tracing::warn!(
+                    sandbox.id = %info.id, reason = message,
+                    "the sandbox keeps the size of its pool for now"
+                );
+                self.report_pending(message);
+            }
+            // A later kind of outcome is no confirmation.
+            other => self.report_pending(format!("{other:?}")),
+        }
+        Ok(resized.info)
+    }
+
+    fn report_pending(&self, message: String) {
+        if let Some(hook) = &self.on_event {
+            hook(&SandboxEvent {
+                at: SystemTime::now(),
+                kind: SandboxEventKind::ResizePending,
+                message,
+            });
+        }
     }
 
     /// Sets variables, in addition to those of the pool, and runs the initial commands. Returns the variables
@@ -179,6 +243,21 @@ async fn read_environment(session: &dyn Session) -> Result<Env> {
         }
     }
     Ok(env)
+}
+
+fn infeasible(info: &SandboxInfo, message: &str) -> Error {
+    CreationError {
+        id: info.id.clone(),
+        stage: CreationStage::Personalise,
+        reason: CreationReason::Unschedulable,
+        message: format!(
+            "its node can never give the requested size: {message} (ask for less, or fill the pool on larger nodes)"
+        ),
+        events: Vec::new(),
+        log_tail: String::new(),
+        source: None,
+    }
+    .into()
 }
 
 /// Whether an error means that the sandbox has ended or cannot be entered, and that nothing was run in it.

@@ -11,6 +11,7 @@ mod filler;
 mod hand_over;
 mod member;
 mod plan;
+mod size;
 pub(crate) mod status;
 mod tasks;
 mod term;

@@ -5,14 +5,15 @@ mod claimed;
 mod lead;
 mod leases;
 mod members;
+mod resize;
 
 use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use sandbox_core::{
-    Claimed, PoolClaim, PoolKey, PoolLead, PoolLeader, PoolName, Result, SandboxId, SandboxInfo,
-    SandboxSpec, SharedPools, Uid,
+    Claimed, PoolClaim, PoolKey, PoolLead, PoolLeader, PoolName, Resized, Resources, Result,
+    SandboxId, SandboxInfo, SandboxSpec, SharedPools, Uid,
 };
 
 use super::pool_membership;
@@ -47,6 +48,14 @@ impl SharedPools for ClusterPools {
 
     async fn claim(&self, claim: PoolClaim) -> Result<Option<Claimed>> {
         claim::claim(&self.shared, claim).await
+    }
+
+    async fn check_resize(&self, size: &Resources) -> Result<()> {
+        resize::check(&self.shared, size).await
+    }
+
+    async fn resize(&self, id: &SandboxId, uid: &Uid, size: &Resources) -> Result<Resized> {
+        resize::resize(&self.shared, id, uid, size).await
     }
 
     async fn store_claim_key(&self, id: &SandboxId, uid: &Uid) -> Result<()> {

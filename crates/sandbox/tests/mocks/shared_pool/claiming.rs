@@ -123,8 +123,6 @@ async fn what_describes_another_sandbox_is_refused() {
     for (sandbox, option) in [
         (sandbox().id("one"), "id"),
         (sandbox().image("other:1"), "image"),
-        (sandbox().cpu("1"), "cpu"),
-        (sandbox().memory("1Gi"), "memory"),
         (sandbox().disk("1Gi"), "disk"),
         (sandbox().pids(9), "pids"),
         (
@@ -154,6 +152,22 @@ async fn what_describes_another_sandbox_is_refused() {
         .await
         .unwrap_err();
     assert!(matches!(error, Error::Invalid { .. }), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_size_is_refused_before_anything_is_claimed_unless_one_may_be_created() {
+    let world = World::default();
+    let _filler = filled(&world, 2).await;
+    let client = world.client();
+    let claim = |on_empty| {
+        let sandbox = client.sandbox().memory("1Gi");
+        sandbox.from_pool("ci").on_empty(on_empty)
+    };
+    let error = claim(OnEmpty::Fail).create().await.unwrap_err();
+    assert!(matches!(error, Error::Unsupported(_)), "{error}");
+    assert_eq!(world.ids(PoolMemberState::Taken).len(), 0);
+    let sbx = claim(OnEmpty::Create).create().await.unwrap();
+    assert!(sbx.info().pool.is_some(), "with the size of its pool");
 }
 
 #[tokio::test(start_paused = true)]
