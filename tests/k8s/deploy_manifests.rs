@@ -36,6 +36,24 @@ pub(crate) fn manifests(namespace: &str) -> Outcome<Vec<String>> {
     Ok(text.split("\n---\n").map(str::to_owned).collect())
 }
 
+/// The accounts of `deploy/pool` with their permissions, for a namespace of this name.
+pub(crate) fn pool_accounts(namespace: &str) -> Outcome<String> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/pool");
+    let output = Command::new("kubectl")
+        .arg("kustomize")
+        .arg(directory)
+        .output()?;
+    let text = String::from_utf8(check_success(output)?.stdout)?.replace(
+        "namespace: sandboxes\n",
+        &format!("namespace: {namespace}\n"),
+    );
+    // The images of the Deployment are not those of the tests.
+    let accounts = text
+        .split("\n---\n")
+        .filter(|document| !document.contains("kind: Deployment"));
+    Ok(accounts.collect::<Vec<_>>().join("\n---\n"))
+}
+
 /// Creates a namespace from `deploy/`, and waits until Pods can be created in it. `strict` enforces
 /// the Pod Security Standard of the manifests; otherwise cases may create less restricted Pods.
 pub(crate) async fn create_namespace(client: &kube::Client, strict: bool) -> Outcome<String> {

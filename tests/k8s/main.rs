@@ -27,6 +27,7 @@ mod image_sshd_conformance;
 mod lifetimes;
 mod owner_lease;
 mod pod_options;
+mod pool_rights;
 mod recording_client;
 mod rights;
 mod shared_pools;
@@ -95,6 +96,7 @@ fn main() -> ExitCode {
         lifetimes::cases(),
         command::cases(),
         rights::cases(),
+        pool_rights::cases(),
         transfers::cases(),
         pod_options::cases(),
         failures::cases(),

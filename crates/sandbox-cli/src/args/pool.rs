@@ -7,6 +7,9 @@ use sandbox::{FromPool, OnEmpty, PoolName, SandboxBuilder, SandboxId};
 #[derive(clap::Args)]
 pub(crate) struct PoolOptions {
     /// Take a sandbox that waits in this pool, which `sandbox pool run` fills (Kubernetes)
+    ///
+    /// With --cpu or --memory, the sandbox is resized when it is taken, if the cluster can (Kubernetes
+    /// 1.33 and later).
     #[arg(long, value_name = "NAME")]
     pool: Option<PoolName>,
     /// What to do if no sandbox waits in the pool
