@@ -6,11 +6,18 @@ use super::ROUTES;
 use super::cluster::{Cluster, Mode};
 use crate::bench::pool;
 
+/// How many clients claim from a shared pool at once.
+const CLAIMERS: usize = 8;
+
 pub(super) async fn measure(cluster: &Cluster) -> Result<()> {
     for (route, over) in ROUTES {
         let (client, requests) = cluster.client(Mode::Inject, route);
         // Without limits: a hundred with limits do not fit on one node.
-        pool::measure(&client, &client.sandbox(), &format!("on a cluster, {over}")).await?;
+        let claimers: Vec<_> = (0..CLAIMERS)
+            .map(|_| cluster.client(Mode::Inject, route).0)
+            .collect();
+        let over = format!("on a cluster, {over}");
+        pool::measure(&client, &client.sandbox(), &claimers, &over).await?;
         println!("* requests: {}", requests.summary());
     }
     Ok(())

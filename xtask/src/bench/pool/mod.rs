@@ -1,6 +1,7 @@
 //! Times takes from a pool next to cold creations: one by one, and many at once.
 
 mod published;
+mod shared;
 mod source;
 
 use std::time::Instant;
@@ -30,7 +31,7 @@ pub(crate) fn run() -> Result<()> {
         .build()?
         .block_on(async {
             let client = Client::from_env().await?;
-            measure(&client, &client.sandbox(), "local").await?;
+            measure(&client, &client.sandbox(), &[], "local").await?;
             published::print();
             Ok(())
         })
@@ -43,20 +44,28 @@ struct Row {
     hit_rate: Option<f64>,
 }
 
-/// Times pools of these sandboxes. `over` names the backend and the route.
-pub(super) async fn measure(client: &Client, sandboxes: &SandboxBuilder, over: &str) -> Result<()> {
+/// Times pools of these sandboxes. `claimers` are clients that claim from a pool that `client` fills; without one, no
+/// pool is shared. `over` names the backend and the route.
+pub(super) async fn measure(
+    client: &Client,
+    sandboxes: &SandboxBuilder,
+    claimers: &[Client],
+    over: &str,
+) -> Result<()> {
     eprintln!("bench pool, {over}: {TAKES} takes, then {BURST} at once");
     let mut cold = Figures::default();
     let mut rows = Vec::new();
-    // The pools shared by several processes are further kinds of source.
     for labelled in [false, true] {
         rows.push(take_one_by_one(client, sandboxes, labelled, &mut cold).await?);
     }
-    let burst = take_at_once(client, sandboxes).await?;
+    rows.push(take_at_once(client, sandboxes).await?);
+    let last_of_burst = rows.last().map(|burst| burst.figures.quantile(1.0));
+    if !claimers.is_empty() {
+        rows.extend(shared::measure(client, sandboxes, claimers, (TAKES, BATCH)).await?);
+    }
     let mut lines = vec![(COLD, Some(&cold))];
     lines.extend(
         rows.iter()
-            .chain([&burst])
             .map(|row| (row.name.as_str(), Some(&row.figures))),
     );
     table(
@@ -65,14 +74,15 @@ pub(super) async fn measure(client: &Client, sandboxes: &SandboxBuilder, over: &
         &lines,
     );
     println!();
-    for row in rows.iter().chain([&burst]) {
-        let hits = row.hit_rate.unwrap_or_default() * 100.0;
-        println!("* {}: {hits:.1} % of the takes found one waiting", row.name);
+    for row in &rows {
+        if let Some(hits) = row.hit_rate {
+            let hits = hits * 100.0;
+            println!("* {}: {hits:.1} % of the takes found one waiting", row.name);
+        }
     }
-    println!(
-        "* all of the {BURST} at once had their output after {:.0} ms",
-        burst.figures.quantile(1.0)
-    );
+    if let Some(last) = last_of_burst {
+        println!("* all of the {BURST} at once had their output after {last:.0} ms");
+    }
     Ok(())
 }
 
