@@ -16,6 +16,7 @@ use crate::api_error::ApiError;
 use crate::app::App;
 use crate::keys::Caller;
 use crate::sandboxes::Owned;
+use crate::sandboxes::record::OnTimeout;
 
 /// How long a caller waits for a deletion. On a cluster one can take half a minute.
 const DELETION_WAIT: Duration = Duration::from_secs(20);
@@ -73,6 +74,10 @@ pub(super) async fn set_timeout(
         return Err(ApiError::no_sandbox(&id));
     }
     let handle = open(&app, &sandbox).await?;
+    if timeout <= 0 && sandbox.record.lifecycle.on_timeout == OnTimeout::Pause {
+        handle.pause().await.described()?;
+        return Ok(StatusCode::NO_CONTENT);
+    }
     // What is over is over at once.
     handle.set_ttl(seconds(timeout.max(0))).await.described()?;
     Ok(StatusCode::NO_CONTENT)
@@ -128,16 +133,21 @@ pub(super) async fn connect(
     Ok((status, Json(Connectable::new(&app, &sandbox))))
 }
 
+/// Returns 201 if the sandbox was resumed, and 200 if it ran already.
 async fn resume_or_extend(app: &App, sandbox: &Owned, timeout: Duration) -> ApiResult<StatusCode> {
-    if sandbox.is_paused(SystemTime::now()) {
-        return Err(ApiError::unsupported(
-            "resuming a sandbox",
-            "this version cannot pause",
-        ));
-    }
     let handle = open(app, sandbox).await?;
+    if sandbox.is_paused(SystemTime::now()) && handle.resume(Some(timeout)).await.described()? {
+        return Ok(StatusCode::CREATED);
+    }
     handle.extend(timeout).await.described()?;
     Ok(StatusCode::OK)
+}
+
+/// A request to pause.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct PauseRequest {
+    memory: Option<bool>,
 }
 
 /// `POST /sandboxes/{id}/pause`.
@@ -145,12 +155,22 @@ pub(super) async fn pause(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
+    body: Bytes,
 ) -> ApiResult<StatusCode> {
-    access::find(&app, &caller, &id).await?;
-    Err(ApiError::unsupported(
-        "pausing a sandbox",
-        "this version cannot pause",
-    ))
+    let PauseRequest { memory } = body::parse(&body)?;
+    if memory == Some(false) {
+        return Err(ApiError::bad_request(
+            "memory: false is not supported by this server: a pause keeps the memory; leave it out",
+        ));
+    }
+    let sandbox = access::find(&app, &caller, &id).await?;
+    let is_paused_now = !sandbox.is_paused(SystemTime::now())
+        && open(&app, &sandbox).await?.pause().await.described()?;
+    if is_paused_now {
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    let message = format!("sandbox {id} is already paused");
+    Err(ApiError::new(StatusCode::CONFLICT, message))
 }
 
 /// Connects to a sandbox, or returns the connection that there is.

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ring::rand::{SecureRandom, SystemRandom};
-use sandbox::{Error, OnEmpty, Result, SandboxBuilder, SandboxId, SandboxInfo};
+use sandbox::{Error, OnEmpty, OnExpiry, Result, SandboxBuilder, SandboxId, SandboxInfo};
 
 use super::owned::Owned;
 use super::pools::{self, TemplatePoolHandle};
-use super::record::Record;
+use super::record::{OnTimeout, Record};
 use super::{GATEWAY_LABEL, Sandboxes};
 use crate::config::{GatewayConfig, Template};
 use crate::error::GatewayError;
@@ -66,13 +66,18 @@ impl Sandboxes {
         let annotations = record
             .to_annotations()
             .map_err(|error| Error::invalid("metadata", "(omitted)", error.to_string()))?;
+        let on_expiry = match record.lifecycle.on_timeout {
+            OnTimeout::Kill => OnExpiry::End,
+            OnTimeout::Pause => OnExpiry::Pause,
+        };
         let pool = self.pools.get(&record.template).filter(|_| id.is_none());
         let handle = match pool {
             Some(TemplatePoolHandle::InProcess(pool)) => {
                 let mut take = pool
                     .take()
                     .label(GATEWAY_LABEL, &self.name)
-                    .ttl(creation.timeout);
+                    .ttl(creation.timeout)
+                    .on_expiry(on_expiry);
                 for (key, value) in annotations {
                     take = take.annotation(key, value);
                 }
@@ -82,7 +87,9 @@ impl Sandboxes {
                 take.await?
             }
             Some(TemplatePoolHandle::Shared { name }) => {
-                let sandbox = self.describe_new(template, annotations, creation);
+                let sandbox = self
+                    .describe_new(template, annotations, creation)
+                    .on_expiry(on_expiry);
                 sandbox
                     .from_pool(name)
                     .on_empty(OnEmpty::Create)
@@ -95,6 +102,7 @@ impl Sandboxes {
                     None => new_id()?,
                 };
                 self.describe_new(template, annotations, creation)
+                    .on_expiry(on_expiry)
                     .id(id.as_str())
                     .create()
                     .await?

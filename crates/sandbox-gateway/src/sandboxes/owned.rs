@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use sandbox::SandboxInfo;
 
-use super::record::{OnTimeout, Record};
+use super::record::Record;
 
 /// A sandbox that a gateway has created for the holder of a key.
 #[derive(Debug, Clone)]
@@ -27,11 +27,8 @@ impl Owned {
         self.info.expires_at.unwrap_or(now + YEAR)
     }
 
-    /// Whether it is paused, as far as the record tells: by request, or because its timeout has passed. Only its server
-    /// knows for certain.
+    /// Whether it is paused, as far as the backend knows: by request, or because its timeout has passed.
     pub(crate) fn is_paused(&self, now: SystemTime) -> bool {
-        let has_timed_out = self.info.expires_at.is_some_and(|end| end <= now);
-        self.record.is_paused
-            || (self.record.lifecycle.on_timeout == OnTimeout::Pause && has_timed_out)
+        self.info.is_paused(now)
     }
 }

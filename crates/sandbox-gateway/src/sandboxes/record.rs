@@ -24,8 +24,6 @@ pub(crate) struct Record {
     pub(crate) started_at: Option<SystemTime>,
     /// The request that created it, as a hash, if the request can be repeated.
     pub(crate) request: Option<String>,
-    /// Whether it was paused by request.
-    pub(crate) is_paused: bool,
 }
 
 /// What happens at the end of a sandbox's timeout.
@@ -69,8 +67,6 @@ const LIFECYCLE: &str = "gateway/lifecycle";
 const NETWORK: &str = "gateway/network";
 const STARTED: &str = "gateway/started";
 const REQUEST: &str = "gateway/request";
-/// Whether the sandbox was paused by request; `true` or anything else.
-pub(crate) const PAUSED: &str = "gateway/paused";
 
 impl Record {
     /// Reads the record of a sandbox. `None` if it has none that can be understood.
@@ -102,7 +98,6 @@ impl Record {
                 None => None,
             },
             request: text(REQUEST),
-            is_paused: annotations.get(PAUSED).is_some_and(|text| text == "true"),
         })
     }
 
@@ -124,9 +119,6 @@ impl Record {
         }
         if let Some(request) = &self.request {
             annotations.insert(REQUEST.to_owned(), request.clone());
-        }
-        if self.is_paused {
-            annotations.insert(PAUSED.to_owned(), "true".to_owned());
         }
         Ok(annotations)
     }
@@ -155,7 +147,6 @@ mod tests {
             },
             started_at: Some(UNIX_EPOCH + Duration::from_micros(1_790_000_000_123_456)),
             request: Some("hash".to_owned()),
-            is_paused: true,
         };
         let written = record.to_annotations().unwrap();
         assert_eq!(Record::parse(&written), Some(record));

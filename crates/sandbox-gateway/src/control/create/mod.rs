@@ -96,14 +96,7 @@ impl Plan {
             network: request.network(),
             started_at: Some(SystemTime::now()),
             request: None,
-            is_paused: false,
         };
-        if record.lifecycle.on_timeout == crate::sandboxes::record::OnTimeout::Pause {
-            return Err(ApiError::unsupported(
-                "autoPause",
-                "this version cannot pause",
-            ));
-        }
         let mut env = template.env.clone();
         env.extend(request.env_vars.unwrap_or_default());
         Ok(Self {
