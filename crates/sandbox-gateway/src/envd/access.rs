@@ -11,6 +11,7 @@ use crate::app::App;
 use crate::connect::Code;
 use crate::routing::ACCESS_TOKEN;
 use crate::sandboxes::Found;
+use crate::sandboxes::record::Record;
 use crate::sandboxes::tokens::{is_same_token, is_well_formed};
 
 /// Finds a sandbox of this gateway.
@@ -126,13 +127,26 @@ async fn find_by_token(
     Ok(Some(found).filter(|found| found.info.uid == info.uid))
 }
 
-/// Opens a sandbox that the caller may use.
+/// Opens a sandbox that the caller may use. One that is paused is resumed first, if it was created so.
 ///
 /// # Errors
 ///
-/// If it has ended, or cannot be reached.
+/// If it has ended, is paused and stays so, or cannot be reached.
 pub(super) async fn open(app: &App, found: &Found) -> Result<sandbox::Sandbox, Failure> {
-    match app.sandboxes.open(found).await {
+    let is_paused = found.info.is_paused(SystemTime::now());
+    let may_resume = |record: &Record| record.lifecycle.auto_resume;
+    if is_paused && !found.record.as_ref().is_some_and(may_resume) {
+        return Err(Failure::Gone(found.info.id.to_string()));
+    }
+    let opened = async {
+        let sandbox = app.sandboxes.open(found).await?;
+        // Another request may have been first, which changes nothing.
+        if is_paused && sandbox.resume(None).await? {
+            tracing::info!(id = %found.info.id, "sandbox resumed by a request");
+        }
+        Ok(sandbox)
+    };
+    match opened.await {
         Ok(sandbox) => Ok(sandbox),
         Err(error) => Err(explain(app, found, error).await),
     }

@@ -1,7 +1,8 @@
 //! A call to a service of the daemon.
 
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::body::Body;
 use axum::response::Response;
@@ -22,6 +23,12 @@ use crate::connect::{
 };
 use crate::connection::ConnectionHandle;
 use crate::sandboxes::Found;
+
+/// How often an open stream looks whether its sandbox was paused, which any replica may have done.
+const PAUSE_CHECK: Duration = Duration::from_secs(5);
+
+/// Resolves when a stream has to end because its sandbox is paused.
+pub(super) type Pause = Pin<Box<dyn Future<Output = Cut> + Send>>;
 
 /// A call whose caller may use the sandbox, without its body.
 pub(super) struct Call {
@@ -64,6 +71,18 @@ impl Guest {
         match self.explain(error).await {
             Failure::Gone(_) => self.reset(),
             failure => Cut::Error(failure.into_connect_error()),
+        }
+    }
+
+    /// Waits until the sandbox is paused, as far as its backend knows, and ends the stream then: the client could wait for
+    /// ever, and E2B's SDKs expect the end.
+    pub(super) async fn pause(self) -> Cut {
+        loop {
+            tokio::time::sleep(PAUSE_CHECK).await;
+            let found = self.app.sandboxes.find(&self.found.info.id).await;
+            if found.is_ok_and(|found| found.info.is_paused(SystemTime::now())) {
+                return self.reset();
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
@@ -109,6 +109,10 @@ impl Metrics {
 }
 
 async fn check(app: &App, found: &Found) -> Result<(), Failure> {
+    // To ask is no reason to resume it.
+    if found.info.is_paused(SystemTime::now()) {
+        return Err(Failure::Gone(found.info.id.to_string()));
+    }
     let sandbox = open(app, found).await?;
     // A paused sandbox answers too, but refuses this.
     match sandbox.processes().list().await {

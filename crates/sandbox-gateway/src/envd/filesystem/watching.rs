@@ -9,7 +9,7 @@ use sandbox::{FileEvents, WatchOptions};
 use super::messages::{Event, Events, NoEvent, WatchRequest, WatcherRequest};
 use super::to_path;
 use crate::connect::{CallKind, Code, ConnectError, Cut, Deadline, encode_frame};
-use crate::envd::call::{Call, Guest};
+use crate::envd::call::{Call, Guest, Pause};
 use crate::envd::failure::Failure;
 
 /// `WatchDir`: a stream of events, which ends when the client goes away.
@@ -31,6 +31,7 @@ async fn start(call: &Call, body: Body) -> Result<Response, Failure> {
         guest: call.guest.clone(),
         first: Some(started),
         events,
+        pause: Box::pin(call.guest.clone().pause()),
     };
     let frames = stream::unfold(Some(watch), |watch| async {
         let mut watch = watch?;
@@ -73,6 +74,7 @@ struct Watch {
     /// The frame that says that the directory is being watched.
     first: Option<Bytes>,
     events: FileEvents,
+    pause: Pause,
 }
 
 impl Watch {
@@ -81,7 +83,12 @@ impl Watch {
             return Ok(Some(first));
         }
         loop {
-            let event = match self.events.next().await {
+            let event = tokio::select! {
+                biased;
+                event = self.events.next() => event,
+                cut = &mut self.pause => return Err(cut),
+            };
+            let event = match event {
                 Ok(Some(event)) => event,
                 Ok(None) => return Ok(None),
                 Err(error) => return Err(self.guest.cut(error).await),

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::connect::{Code, ConnectError, Cut, encode_frame, encode_frame_with};
-use crate::envd::call::Guest;
+use crate::envd::call::{Guest, Pause};
 
 /// The most content in one frame.
 const MAX_CONTENT: usize = 32 << 10;
@@ -39,6 +39,7 @@ struct Nothing {}
 pub(super) struct Output {
     guest: Guest,
     process: AttachedProcess,
+    pause: Pause,
     /// Frames to send before the next event is waited for.
     ready: VecDeque<Bytes>,
     is_started: bool,
@@ -48,6 +49,7 @@ pub(super) struct Output {
 impl Output {
     pub(super) fn new(guest: Guest, process: AttachedProcess) -> Self {
         Self {
+            pause: Box::pin(guest.clone().pause()),
             guest,
             process,
             ready: VecDeque::new(),
@@ -81,7 +83,12 @@ impl Output {
             if self.is_ended {
                 return Ok(None);
             }
-            match self.process.next().await {
+            let event = tokio::select! {
+                biased;
+                event = self.process.next() => event,
+                cut = &mut self.pause => return Err(cut),
+            };
+            match event {
                 Some(Ok(event)) => self.add_event(event)?,
                 Some(Err(error)) => return Err(self.guest.cut(error).await),
                 None => self.is_ended = true,
