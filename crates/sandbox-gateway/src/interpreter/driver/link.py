@@ -133,7 +133,11 @@ class OrderedPipe(io.RawIOBase):
 
     def write(self, data):
         self.link.switch_to(self.descriptor)
-        return os.write(self.descriptor, data)
+        count = os.write(self.descriptor, data)
+        if self.descriptor == 2:
+            # A child process may write to standard output next, which the server reads first.
+            self.link.emit({"event": "sync"})
+        return count
 
 
 class OutputStream(io.TextIOWrapper):
