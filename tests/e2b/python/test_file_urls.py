@@ -15,7 +15,7 @@ def test_download(sandbox, directory):
     sandbox.files.write(f"{directory}/a file+ü", "content")
     response = httpx.get(sandbox.download_url(f"{directory}/a file+ü"))
     assert (response.status_code, response.text) == (200, "content")
-    assert "a file" in response.headers["content-disposition"]
+    assert "a%20file" in response.headers["content-disposition"]
 
 
 def test_download_of_a_relative_path(sandbox):

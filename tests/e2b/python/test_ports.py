@@ -70,7 +70,7 @@ def test_paths_of_the_api_belong_to_the_sandbox_then(served):
 
 def test_request_by_host_name(served):
     sandbox, port, _ = served
-    headers = {"Host": f"{port}-{sandbox.sandbox_id}.example.test"}
+    headers = {"Host": sandbox.get_host(port)}
     response = httpx.get(f"{GATEWAY}/by-host", headers=headers)
     assert response.status_code == 201 and response.json()["path"] == "/by-host"
 
@@ -85,7 +85,8 @@ def test_credentials_of_the_gateway_do_not_reach_the_sandbox(served):
 
 def test_closed_port(served):
     sandbox, _, headers = served
-    response = httpx.get(f"{GATEWAY}/", headers={**headers, "E2b-Sandbox-Port": str(free_port())})
+    # A server that starts just now is waited for.
+    response = httpx.get(f"{GATEWAY}/", headers={**headers, "E2b-Sandbox-Port": str(free_port())}, timeout=30)
     assert response.status_code == 502
     body = response.json()
     assert body["sandboxId"] == sandbox.sandbox_id and body["code"] == 502
