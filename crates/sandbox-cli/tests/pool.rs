@@ -71,7 +71,7 @@ fn a_pool_refuses_what_only_a_claim_can_give() {
             "exist already",
         ),
         (
-            &["create", "--pool", "ci", "--memory", "1Gi"],
+            &["create", "--pool", "ci", "--disk", "1Gi"],
             "exist already",
         ),
         (

@@ -262,8 +262,20 @@ mod tests {
     #[test]
     fn each_variable_changes_something() {
         let candidates = [
-            "k8s", "2", "7s", "1m", "none", "/abs", "Never", "direct", "7Mi", "baked", "baseline",
+            "k8s",
+            "2",
+            "7s",
+            "1m",
+            "none",
+            "/abs",
+            "Never",
+            "direct",
+            "7Mi",
+            "baked",
+            "baseline",
             "KEY",
+            "127.0.0.1:3000",
+            "json",
         ];
         for variable in VARIABLES {
             let changes = |candidate: &&&str| {

@@ -296,7 +296,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_refusal_is_an_error_of_its_own() {
-        let error = call(b"\0\0\0\x24\x01{\"code\":\"unsupported\",\"message\":\"m\"}").await;
+        let error = call(b"\0\0\0\x25\x01{\"code\":\"unsupported\",\"message\":\"m\"}").await;
         let error = error.unwrap_err();
         assert!(
             matches!(&error, Error::Refused(refusal) if refusal.code == RefusalCode::Unsupported),

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 
 use super::lines::{LineError, LineReader};
+use crate::sandboxes::record::Record;
 
 /// The version of what gateway and server say to each other. A server of another version has another socket.
 const PROTOCOL: u32 = 1;
@@ -133,8 +134,13 @@ async fn connect(sandbox: &Sandbox) -> Result<Box<dyn ByteStream>, DriverError> 
 
 /// Starts the server unless it runs; returns where it listens.
 async fn start(sandbox: &Sandbox) -> Result<String, DriverError> {
+    let template = Record::of(sandbox.info()).map(|record| record.template);
     let command = sandbox
         .command("python3")
+        // As every command has them that is started by E2B's API.
+        .env("E2B_SANDBOX", "true")
+        .env("E2B_SANDBOX_ID", sandbox.id().as_str())
+        .env("E2B_TEMPLATE_ID", template.unwrap_or_default())
         .args(["-I", "-S", "-c", BOOT])
         .stdin(PACKAGE.as_bytes())
         .output_cap(64 * 1024)

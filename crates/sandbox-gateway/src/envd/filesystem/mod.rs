@@ -7,7 +7,7 @@ mod watching;
 
 use axum::body::Body;
 use axum::response::Response;
-use sandbox::FilePath;
+use sandbox::{Error, FilePath, Refusal, RefusalCode};
 
 use self::entry::EntryInfo;
 use self::messages::{Entries, Entry, ListRequest, MoveRequest, PathRequest, WatcherRequest};
@@ -81,7 +81,17 @@ async fn stat(call: &Call, body: Body) -> Result<Entry, Failure> {
     let request: PathRequest = call.message(body).await?;
     call.check_file_user().await?;
     let files = call.sandbox.guest_files();
-    let entry = call.run(files.stat(to_path(request.path))).await?;
+    let describing = async {
+        match files.stat(to_path(request.path)).await {
+            // Below a file there is nothing. SDKs take only `not_found` for that.
+            Err(Error::Refused(refusal)) if refusal.code == RefusalCode::NotADirectory => {
+                let missing = Refusal::new(RefusalCode::NotFound, refusal.message);
+                Err(Error::Refused(Box::new(missing)))
+            }
+            described => described,
+        }
+    };
+    let entry = call.run(describing).await?;
     Ok(Entry::of(&entry))
 }
 
