@@ -425,6 +425,9 @@ async fn the_timeout_pauses_if_asked_to() {
             assert!(attempt < 100, "{id} is not paused");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
+        // The backend knows the end to the millisecond. The sandbox's server may take a second longer, and a sandbox that
+        // still runs is extended, not resumed.
+        tokio::time::sleep(Duration::from_millis(1500)).await;
         let path = format!("/v2/sandboxes/{id}/connect");
         let resumed = world
             .send(Method::POST, &path, Some(json!({"timeout": 60})))

@@ -114,8 +114,9 @@ async fn a_claimer_has_exactly_the_rights_that_it_needs() {
         .await
         .unwrap();
     let mut used = used(&server);
-    // Connections are none of this test.
+    // Connections are none of this test, and only a claim with a size resizes the Pod.
     used.extend([
+        right("patch", "pods/resize"),
         right("get", "pods/portforward"),
         right("create", "pods/portforward"),
     ]);
