@@ -74,11 +74,11 @@ async def test_terminal(client):
 
     def add(data):
         screen.extend(data)
-        if b"fourty-2" in screen:
+        if b"forty-2" in screen:
             seen.set()
 
     handle = await client.pty.create(PtySize(rows=24, cols=80), on_data=add)
-    await client.pty.send_stdin(handle.pid, b"echo fourty''-2\n")
+    await client.pty.send_stdin(handle.pid, b"echo forty''-2\n")
     async with asyncio.timeout(10):
         await seen.wait()
     assert await client.pty.kill(handle.pid) is True

@@ -230,7 +230,7 @@ mod tests {
         ];
         assert!(is_own(&link), "a link on another site");
         for origin in [
-            "https://3000-abd.sbx.example",
+            "https://3000-abx.sbx.example",
             "https://abc.sbx.example",
             "https://3000-abc.evil.example",
             "https://evil.example",
