@@ -31,12 +31,21 @@ pub(super) async fn diagnose(shared: &Shared, id: &SandboxId) -> Result<Diagnosi
         return Ok(diagnose_missing(shared, id, &uid).await);
     };
     let mut diagnosis = Diagnosis::default();
-    diagnosis.is_final = view.state == SandboxState::Ended;
     let deadline = Deadline::from_now(DETAILS_TIMEOUT);
     let ((cluster_events, sources), log_tail) = tokio::join!(
         read_events(shared, &view, deadline),
         read_log(shared, &view, deadline)
     );
+    // Reading the events of one that seems to start can take seconds, in which it may have ended.
+    let view = if view.state == SandboxState::Pending {
+        match shared.watch.find(id).await? {
+            Some(now) if now.uid == view.uid => now,
+            Some(_) | None => return Ok(diagnose_missing(shared, id, &view.uid).await),
+        }
+    } else {
+        view
+    };
+    diagnosis.is_final = view.state == SandboxState::Ended;
     diagnosis.log_tail = log_tail;
     diagnosis.events = events_since(None, &view, SystemTime::now());
     diagnosis
