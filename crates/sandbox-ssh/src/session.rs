@@ -293,7 +293,13 @@ impl Session for SshSession {
     }
 
     async fn open_unix_stream(&self, path: &str) -> Result<Box<dyn ByteStream>> {
-        let path = path.to_owned();
+        let mut path = path.to_owned();
+        // Other servers begin relative paths elsewhere: sshd in its own working directory.
+        if !path.starts_with('/') && self.0.commands.is_sandbox_sshd() == Some(false) {
+            let home = self.canonicalize(&FilePath::from(".")).await?;
+            let absolute = home.join(&path);
+            path = absolute.to_str().unwrap_or(&path).to_owned();
+        }
         self.open_forwarded(Opening::Unix { path }).await
     }
 
