@@ -32,6 +32,7 @@ cargo xtask e2e           run the end-to-end tests on a new kind cluster, then d
 cargo xtask fuzz          fuzz client and server with hostile peers, guided by coverage
                           (TARGET: only this one; --minutes N, --cases N: limits for each target, 10 and 10000000)
 cargo xtask bench local   time local sandboxes next to OpenSSH and plain processes
+cargo xtask bench gateway time sandboxes through the gateway next to a direct session
 cargo xtask bench pool    time takes from a pool next to cold creations: locally, and on the cluster
                           of SANDBOX_KUBECONFIG if that is set
 cargo xtask bench ssh     time the SSH engine next to OpenSSH, rsync, paramiko and asyncssh (--help)

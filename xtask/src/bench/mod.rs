@@ -4,6 +4,7 @@ use anyhow::{Result, bail};
 
 mod child;
 mod figures;
+mod gateway;
 #[cfg(feature = "bench-k8s")]
 mod k8s;
 mod local;
@@ -16,6 +17,9 @@ mod ssh;
 pub(crate) fn run(args: &[&str]) -> Result<()> {
     match args {
         ["local"] => local::run(),
+        ["gateway"] => gateway::run(),
+        // A process that `bench gateway` starts.
+        ["gateway-server", directory] => gateway::server::serve(directory),
         ["pool"] => {
             pool::run()?;
             #[cfg(feature = "bench-k8s")]
@@ -38,6 +42,6 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
         ["scale-server"] => scale::server::serve(),
         #[cfg(feature = "bench-k8s")]
         ["scale-client", port, size] => scale::client::run(port, size),
-        _ => bail!("name a benchmark: local, pool, ssh, k8s or scale"),
+        _ => bail!("name a benchmark: local, gateway, pool, ssh, k8s or scale"),
     }
 }

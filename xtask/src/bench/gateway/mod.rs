@@ -1,0 +1,125 @@
+//! Times what goes through the gateway next to the same over a direct session, on this machine.
+
+mod api;
+pub(super) mod server;
+mod streams;
+mod transfer;
+
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use sandbox::{Client, Sandbox};
+
+use self::api::{Api, Created};
+use self::server::Server;
+use super::figures::{Figures, table};
+
+const CREATES: usize = 60;
+const COMMANDS: usize = 400;
+/// What E2B's SDKs send for `commands.run("true")`.
+const COMMAND: [&str; 4] = ["/bin/bash", "-l", "-c", "true"];
+/// E2B's own published median, on other machines (computesdk.com/benchmarks, 1 April 2026).
+const HOSTED_MS: f64 = 440.0;
+
+/// Times the local backend.
+pub(crate) fn run() -> Result<()> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(async {
+            let server = Server::start()?;
+            let api = Api::new(server.address(), server.key());
+            let client = Client::from_env().await?;
+            creations(&api, &client).await?;
+            commands(&api, &client).await?;
+            transfer::measure(&api, &client).await?;
+            streams::measure(&api, &server).await
+        })
+}
+
+/// Times from the request to create a sandbox to the first output of a command in it.
+async fn creations(api: &Api, client: &Client) -> Result<()> {
+    eprintln!("bench gateway: {CREATES} creations");
+    let (mut direct, mut cold, mut warm) =
+        (Figures::default(), Figures::default(), Figures::default());
+    for _ in 0..CREATES {
+        let start = Instant::now();
+        let sbx = client.sandbox().create().await?;
+        sbx.command("echo").arg("out").output().await?.check()?;
+        direct.add(start);
+        sbx.delete().await?;
+        for (template, figures) in [(server::COLD, &mut cold), (server::WARM, &mut warm)] {
+            let start = Instant::now();
+            let created = api.create(template).await?;
+            let mut connection = api.connect().await?;
+            let output = connection.run(&created, &["echo", "out"]).await?;
+            figures.add(start);
+            ensure!(output == b"out\n", "`echo` printed {output:?}");
+            api.kill(&created).await?;
+        }
+    }
+    let peer = "a direct creation";
+    table(
+        "From a create request to the first output",
+        peer,
+        &[
+            (peer, Some(&direct)),
+            ("through the gateway", Some(&cold)),
+            ("through the gateway, from a warm pool", Some(&warm)),
+        ],
+    );
+    println!(
+        "\npublished for the hosted service, on other machines: {HOSTED_MS} ms median; from a warm pool it took {:.1} ms",
+        warm.median()
+    );
+    Ok(())
+}
+
+/// Times a command that does nothing, over a connection that is open already.
+async fn commands(api: &Api, client: &Client) -> Result<()> {
+    eprintln!("bench gateway: {COMMANDS} commands");
+    let created = api.create(server::COLD).await?;
+    let sbx = attach(client, &created).await?;
+    let mut connection = api.connect().await?;
+    let (mut direct, mut through) = (Figures::default(), Figures::default());
+    for round in 0..COMMANDS + 20 {
+        let start = Instant::now();
+        let [program, arguments @ ..] = COMMAND;
+        sbx.command(program)
+            .args(arguments)
+            .output()
+            .await?
+            .check()?;
+        let is_warm = round >= 20;
+        if is_warm {
+            direct.add(start);
+        }
+        let start = Instant::now();
+        connection.run(&created, &COMMAND).await?;
+        if is_warm {
+            through.add(start);
+        }
+    }
+    drop(sbx);
+    api.kill(&created).await?;
+    let peer = "a direct session";
+    table(
+        "`bash -l -c true`, from the call to its end",
+        peer,
+        &[
+            (peer, Some(&direct)),
+            ("through the gateway", Some(&through)),
+        ],
+    );
+    println!(
+        "\nexpected: at most 1 ms more; it took {:.2} ms more",
+        through.median() - direct.median()
+    );
+    Ok(())
+}
+
+/// Connects to a sandbox of the gateway without it.
+async fn attach(client: &Client, created: &Created) -> Result<Sandbox> {
+    let id = created.id.parse().context("the id of a sandbox")?;
+    Ok(client.connect(&id).await?)
+}
