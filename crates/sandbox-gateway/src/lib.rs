@@ -15,14 +15,12 @@
 //! # }
 //! ```
 
-// Parts that answer requests are still being added to what they will use.
-#![allow(dead_code)]
-
 // Imports point down: server uses control, envd, preview, interpreter and web; these use connect and app; app uses
 // sandboxes, keys and upstream; all of them use config, routing, connection, telemetry and
 // api_error.
 mod api_error;
 mod app;
+mod bounded_file;
 mod config;
 mod connect;
 mod connection;

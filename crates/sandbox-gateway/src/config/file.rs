@@ -1,7 +1,5 @@
 //! Reads the settings from a file in YAML.
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
@@ -11,6 +9,7 @@ use serde_json::Value;
 
 use super::reader::{Fields, Mistakes};
 use super::{ConfigOverrides, GatewayConfig, KeyLimits, Limits, Template, TemplatePool, TlsFiles};
+use crate::bounded_file::read_text;
 use crate::error::GatewayError;
 
 /// The address that is listened on unless another is chosen: only this machine reaches it.
@@ -29,7 +28,7 @@ impl GatewayConfig {
         let Some(path) = file else {
             return Self::parse("", overrides).map_err(GatewayError::Config);
         };
-        let content = read(path).map_err(|source| GatewayError::File {
+        let content = read_text(path, MAX_FILE).map_err(|source| GatewayError::File {
             action: "read the configuration in",
             path: path.to_owned(),
             source,
@@ -59,20 +58,6 @@ impl GatewayConfig {
             Some(_) | None => Err(mistakes.0),
         }
     }
-}
-
-fn read(path: &Path) -> io::Result<String> {
-    let mut content = String::new();
-    File::open(path)?
-        .take(MAX_FILE + 1)
-        .read_to_string(&mut content)?;
-    if content.len() as u64 > MAX_FILE {
-        return Err(io::Error::new(
-            io::ErrorKind::FileTooLarge,
-            "it is larger than 4 MiB",
-        ));
-    }
-    Ok(content)
 }
 
 fn read_root(mut root: Fields<'_>, overrides: ConfigOverrides) -> Option<GatewayConfig> {

@@ -13,7 +13,6 @@ pub(crate) enum Code {
     AlreadyExists,
     PermissionDenied,
     ResourceExhausted,
-    FailedPrecondition,
     Unimplemented,
     Internal,
     Unavailable,
@@ -31,7 +30,6 @@ impl Code {
             Self::AlreadyExists => "already_exists",
             Self::PermissionDenied => "permission_denied",
             Self::ResourceExhausted => "resource_exhausted",
-            Self::FailedPrecondition => "failed_precondition",
             Self::Unimplemented => "unimplemented",
             Self::Internal => "internal",
             Self::Unavailable => "unavailable",
@@ -43,7 +41,7 @@ impl Code {
     /// The status of a unary call that fails with it.
     pub(crate) fn status(self) -> StatusCode {
         match self {
-            Self::InvalidArgument | Self::FailedPrecondition => StatusCode::BAD_REQUEST,
+            Self::InvalidArgument => StatusCode::BAD_REQUEST,
             Self::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::AlreadyExists => StatusCode::CONFLICT,
@@ -108,7 +106,6 @@ mod tests {
             (Code::AlreadyExists, "already_exists", 409),
             (Code::PermissionDenied, "permission_denied", 403),
             (Code::ResourceExhausted, "resource_exhausted", 429),
-            (Code::FailedPrecondition, "failed_precondition", 400),
             (Code::Unimplemented, "unimplemented", 501),
             (Code::Internal, "internal", 500),
             (Code::Unavailable, "unavailable", 503),

@@ -10,20 +10,15 @@ use crate::api_error::ApiError;
 use crate::app::App;
 use crate::keys::Caller;
 
+const NO_COPY: &str = "a backend cannot copy the files of a sandbox yet";
+
 /// `POST /sandboxes/{id}/snapshots`.
 pub(super) async fn snapshot(
     app: State<Arc<App>>,
     caller: Extension<Caller>,
     id: Path<String>,
 ) -> ApiResult<()> {
-    of_sandbox(
-        app,
-        caller,
-        id,
-        "a snapshot",
-        "a backend cannot copy the files of a sandbox yet",
-    )
-    .await
+    of_sandbox(app, caller, id, "a snapshot", NO_COPY).await
 }
 
 /// `POST /sandboxes/{id}/fork`.
@@ -32,14 +27,7 @@ pub(super) async fn fork(
     caller: Extension<Caller>,
     id: Path<String>,
 ) -> ApiResult<()> {
-    of_sandbox(
-        app,
-        caller,
-        id,
-        "a fork",
-        "a backend cannot copy the files of a sandbox yet",
-    )
-    .await
+    of_sandbox(app, caller, id, "a fork", NO_COPY).await
 }
 
 /// `PUT /sandboxes/{id}/network`.

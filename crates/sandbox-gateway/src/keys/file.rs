@@ -1,11 +1,12 @@
 //! The file of keys: one a line, with a name and the hash of the key.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
 use std::path::Path;
 
 use ring::rand::{SecureRandom, SystemRandom};
 
+use crate::bounded_file::read_text;
 use crate::error::GatewayError;
 use crate::hex;
 use crate::watched_file::WatchedFile;
@@ -57,7 +58,7 @@ pub fn add(path: &Path, name: &str) -> Result<String, GatewayError> {
             "{name:?} is no name of a key: {NAME_FORM}"
         )]));
     }
-    let content = match read(path) {
+    let content = match read_text(path, MAX_FILE) {
         Ok(content) => content,
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
         Err(source) => return Err(cannot_read(path, source)),
@@ -89,7 +90,7 @@ pub fn add(path: &Path, name: &str) -> Result<String, GatewayError> {
 pub(crate) fn load(file: &mut WatchedFile) -> Result<Vec<Entry>, GatewayError> {
     let path = file.path().to_owned();
     file.note();
-    let content = read(&path).map_err(|source| cannot_read(&path, source))?;
+    let content = read_text(&path, MAX_FILE).map_err(|source| cannot_read(&path, source))?;
     parse(&content).map_err(|mistakes| in_file(&path, mistakes))
 }
 
@@ -177,20 +178,6 @@ fn is_key(digits: &str) -> bool {
         && digits
             .bytes()
             .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
-}
-
-fn read(path: &Path) -> io::Result<String> {
-    let mut content = String::new();
-    File::open(path)?
-        .take(MAX_FILE + 1)
-        .read_to_string(&mut content)?;
-    if content.len() as u64 > MAX_FILE {
-        return Err(io::Error::new(
-            io::ErrorKind::FileTooLarge,
-            "it is larger than 16 MiB",
-        ));
-    }
-    Ok(content)
 }
 
 fn append(path: &Path, text: &str) -> io::Result<()> {
