@@ -112,7 +112,10 @@ impl Instance {
             max_streams: options.max_streams,
             files,
             trees,
-            guest: GuestChannels::new(ChannelPool::new(guest_connections, None), timeouts),
+            guest: GuestChannels::new(
+                ChannelPool::new(guest_connections, options.prewarm_latency),
+                timeouts,
+            ),
             timeouts,
         })
     }

@@ -2,17 +2,15 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use sandbox_core::protocol::TREE_SUBSYSTEM;
-use sandbox_core::{ConnectionStage, Deadline, Direction, Error, Result, TreeChannel};
+use sandbox_core::{Direction, Error, Result, TreeChannel};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_util::task::TaskTracker;
 
-use crate::channel::{ChannelIo, ChannelPool};
-use crate::connection::Opening;
+use crate::channel::{ChannelPool, Subsystem, SubsystemChannels, SubsystemStream};
 use crate::sftp::SftpTimeouts;
 
 /// The most trees that are copied at once, each on a connection of its own.
@@ -20,12 +18,17 @@ pub(crate) const MAX_TREES: usize = 4;
 /// How long the server may take to end a copy that was dropped.
 const CLEANUP_TIMEOUT: Duration = Duration::from_secs(5);
 
+static SUBSYSTEM: Subsystem = Subsystem {
+    name: TREE_SUBSYSTEM,
+    purpose: "a channel to copy a tree",
+    unsupported: unsupported_error,
+};
+
 /// Opens the channels over which trees are copied.
 pub(crate) struct TreeChannels {
-    channels: ChannelPool,
-    timeouts: SftpTimeouts,
-    /// The server has refused one.
-    is_unsupported: AtomicBool,
+    channels: SubsystemChannels,
+    /// How long the server may take to answer during a copy.
+    timeout: Duration,
     /// Tasks that wait for the end of dropped copies.
     cleanups: TaskTracker,
 }
@@ -35,16 +38,16 @@ impl TreeChannels {
         let cleanups = TaskTracker::new();
         // A closed tracker still accepts tasks; only a closed one can be waited for.
         cleanups.close();
+        let (checkout, reply) = (timeouts.checkout, timeouts.channel);
         Self {
-            channels,
-            timeouts,
-            is_unsupported: AtomicBool::new(false),
+            channels: SubsystemChannels::new(channels, &SUBSYSTEM, checkout, reply),
+            timeout: timeouts.request,
             cleanups,
         }
     }
 
     pub(crate) fn pool(&self) -> &ChannelPool {
-        &self.channels
+        self.channels.pool()
     }
 
     /// Waits until the server has removed what dropped copies left.
@@ -54,33 +57,18 @@ impl TreeChannels {
 
     /// Opens a channel. Dropping the future closes it.
     pub(crate) async fn open(&self, direction: Direction) -> Result<TreeChannel> {
-        if self.is_unsupported.load(Ordering::Relaxed) {
-            return Err(unsupported_error("it has no such channel"));
-        }
-        if self.channels.is_exhausted() {
+        if self.pool().is_exhausted() {
             return Err(unsupported_error("too many are open"));
         }
-        let timeout = self.timeouts.channel;
-        let deadline = Deadline::from_now(self.timeouts.checkout);
-        let opening = self.channels.open(&Opening::Session, timeout, deadline);
-        let mut channel = opening.await?;
-        // Another server could understand the name as something else.
-        let is_started = channel.conn().is_sandbox_sshd() && {
-            let starting = channel.start_subsystem(TREE_SUBSYSTEM);
-            let started = tokio::time::timeout(timeout, starting).await;
-            started.map_err(|_elapsed| no_answer_error())??
-        };
-        if !is_started {
-            self.is_unsupported.store(true, Ordering::Relaxed);
-            channel.finish(false).await;
-            return Err(unsupported_error("it has no such channel"));
-        }
+        let mut stream = self.channels.open().await?;
+        // If it is refused, the caller copies file by file, and must know before anything was read.
+        stream.wait_started().await?;
         let stream = TreeStream {
-            io: Some(ChannelIo::new(channel)),
+            io: Some(stream),
             is_upload: direction == Direction::Upload,
             cleanups: self.cleanups.clone(),
         };
-        Ok(TreeChannel::new(stream, self.timeouts.request))
+        Ok(TreeChannel::new(stream, self.timeout))
     }
 }
 
@@ -88,13 +76,13 @@ impl TreeChannels {
 /// [`TreeChannels::settle`] waits for.
 struct TreeStream {
     /// `None` only while it is dropped.
-    io: Option<ChannelIo>,
+    io: Option<SubsystemStream>,
     is_upload: bool,
     cleanups: TaskTracker,
 }
 
 impl TreeStream {
-    fn io(&mut self) -> io::Result<Pin<&mut ChannelIo>> {
+    fn io(&mut self) -> io::Result<Pin<&mut SubsystemStream>> {
         let io = self.io.as_mut().map(Pin::new);
         io.ok_or_else(|| io::ErrorKind::BrokenPipe.into())
     }
@@ -152,14 +140,6 @@ impl Drop for TreeStream {
         };
         self.cleanups.spawn_on(ending, &runtime);
     }
-}
-
-fn no_answer_error() -> Error {
-    Error::connection(
-        ConnectionStage::Channel,
-        "the server did not answer the request to copy a tree",
-        None,
-    )
 }
 
 /// The error after which a tree is copied file by file.

@@ -13,9 +13,10 @@ use async_trait::async_trait;
 use russh::SshId;
 use russh::keys::PrivateKey;
 use russh::server::{Auth, Config, Handler, VerifiedPublicKey};
+use sandbox_core::guest::{GuestRequest, PauseState, SandboxRequest};
 use sandbox_core::{
-    ByteStream, ClaimRequest, Connector, Deadline, Endpoint, Error, KeyPair, Result, Session,
-    SessionSource, protocol,
+    ByteStream, ClaimRequest, Connector, Deadline, Direction, Endpoint, Error, KeyPair, Result,
+    Session, SessionSource, protocol,
 };
 use sandbox_ssh::{SshOptions, SshSessions};
 use support::daemon::Keys;
@@ -134,4 +135,38 @@ async fn a_server_from_before_claims_is_explained() {
         "the sandbox does not support being claimed: its server is of a version that cannot be claimed; fill the pool \
          with this version of the SDK (sandbox pool run) and its server's image"
     );
+}
+
+/// Its refusal arrives after the operation was sent.
+#[tokio::test]
+async fn a_server_from_before_the_guest_protocol_is_explained() {
+    const TEXT: &str = "the server does not support shared processes, watches and pauses: it has no such channel; \
+                        create the sandbox anew with this version, and with sandbox-sshd as its server";
+    let session = open(protocol::VERSION).await.0.unwrap();
+    let mut channel = session.open_guest().await.unwrap();
+    let request = GuestRequest::Sandbox(SandboxRequest::State);
+    channel.request(&request).await.unwrap();
+    // More than the server grants window for.
+    let content = vec![0; 64 << 10];
+    let sending = async { while channel.send_content(&content).await.is_ok() {} };
+    tokio::time::timeout(Duration::from_secs(20), sending)
+        .await
+        .unwrap();
+    for _ in 0..2 {
+        let error = channel.reply::<PauseState>().await.unwrap_err();
+        assert!(matches!(error, Error::Unsupported { .. }), "{error:?}");
+        assert_eq!(error.to_string(), TEXT);
+    }
+    // From now on nothing is opened for it.
+    let error = session.open_guest().await.unwrap_err();
+    assert_eq!(error.to_string(), TEXT);
+}
+
+#[tokio::test]
+async fn a_server_from_before_trees_is_explained_before_anything_is_sent() {
+    let session = open(protocol::VERSION).await.0.unwrap();
+    for _ in 0..2 {
+        let error = session.open_tree(Direction::Upload).await.unwrap_err();
+        assert!(matches!(error, Error::Unsupported { .. }), "{error:?}");
+    }
 }

@@ -48,7 +48,7 @@ pub enum GuestFrame {
 
 impl GuestChannel {
     /// Creates a channel over this stream, on which nothing was sent yet. The server may take as long as
-    /// `timeout` to answer what it answers at once.
+    /// `timeout` to answer what it answers at once. An [`Error`] inside an [`io::Error`] of the stream is returned as it is.
     pub fn new(stream: impl ByteStream, timeout: Duration) -> Self {
         Self {
             stream: Box::new(stream),
@@ -251,12 +251,15 @@ fn shorten(mut refusal: Refusal) -> Refusal {
     refusal
 }
 
+/// A stream may know the SDK's own error, as that of a server without the guest protocol.
 fn lost(error: io::Error) -> Error {
-    Error::connection(
-        ConnectionStage::Channel,
-        "the channel to the sandbox's server has failed",
-        Some(error.into()),
-    )
+    error.downcast().unwrap_or_else(|error| {
+        Error::connection(
+            ConnectionStage::Channel,
+            "the channel to the sandbox's server has failed",
+            Some(error.into()),
+        )
+    })
 }
 
 fn no_answer(timeout: Duration) -> Error {

@@ -235,8 +235,8 @@ pub trait Session: FileSystem {
     /// # Errors
     ///
     /// [`Connection`](crate::Error::Connection), and [`Unsupported`](crate::Error::Unsupported) from
-    /// an SSH server other than sandbox-sshd, or of a version that has no such channel. The default
-    /// always returns that.
+    /// an SSH server other than sandbox-sshd. One of a version that has no such channel may be known only
+    /// from its answer: then the channel's operations return `Unsupported`. The default always returns that.
     async fn open_guest(&self) -> Result<GuestChannel> {
         Err(Error::unsupported(
             "shared processes, watches and pauses",

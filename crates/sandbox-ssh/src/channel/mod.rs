@@ -3,6 +3,7 @@
 mod open_channel;
 mod prewarm;
 mod stream;
+mod subsystem;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use tokio::sync::oneshot;
 
 pub(crate) use open_channel::OpenChannel;
 pub(crate) use stream::{ChannelIo, Chunks};
+pub(crate) use subsystem::{Subsystem, SubsystemChannels, SubsystemStream};
 
 use crate::connection::{Connection, OpenError, Opening};
 use crate::options::SshOptions;

@@ -69,20 +69,21 @@ impl OpenChannel {
 
     /// Starts a subsystem; `false` if the server does not have it.
     pub(crate) async fn start_subsystem(&mut self, name: &str) -> Result<bool> {
-        let lost = |source: Option<russh::Error>| {
-            let source = source.map(Into::into);
-            Error::connection(ConnectionStage::Channel, "the connection was lost", source)
-        };
-        let requested = self.write.request_subsystem(true, name).await;
-        requested.map_err(|error| lost(Some(error)))?;
+        self.request_subsystem(name).await?;
         loop {
             match self.read.wait().await {
                 Some(ChannelMsg::Success) => return Ok(true),
                 Some(ChannelMsg::Failure | ChannelMsg::Close) => return Ok(false),
                 Some(_) => {}
-                None => return Err(lost(None)),
+                None => return Err(lost_error(None)),
             }
         }
+    }
+
+    /// Requests a subsystem, and does not wait for the reply.
+    pub(super) async fn request_subsystem(&self, name: &str) -> Result<()> {
+        let requested = self.write.request_subsystem(true, name).await;
+        requested.map_err(|error| lost_error(Some(error)))
     }
 
     /// Parks the channel: its connection counts as idle.
@@ -128,6 +129,11 @@ impl OpenChannel {
         let closed = tokio::time::timeout(SERVER_CLOSE_TIMEOUT, closing).await;
         self.finish(closed.unwrap_or(false)).await;
     }
+}
+
+fn lost_error(source: Option<russh::Error>) -> Error {
+    let source = source.map(Into::into);
+    Error::connection(ConnectionStage::Channel, "the connection was lost", source)
 }
 
 impl Drop for Guard {

@@ -52,6 +52,30 @@ impl ChannelIo {
     }
 }
 
+impl ChannelIo {
+    /// The server's reply to a request that was sent before anything else; `false` if it refuses it.
+    pub(super) fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        loop {
+            let (channel, message) = ready!(self.reading.poll(cx));
+            self.reading.set(next_message(channel));
+            match message {
+                Some(ChannelMsg::Success) => return Poll::Ready(Ok(true)),
+                Some(ChannelMsg::Failure) => return Poll::Ready(Ok(false)),
+                Some(ChannelMsg::Close) => {
+                    self.closed = true;
+                    return Poll::Ready(Ok(false));
+                }
+                // Nothing has begun that could send data.
+                Some(ChannelMsg::Data { .. } | ChannelMsg::ExtendedData { .. }) => {
+                    return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+                }
+                Some(_) => {}
+                None => return Poll::Ready(Err(lost_error())),
+            }
+        }
+    }
+}
+
 async fn next_message(mut channel: OpenChannel) -> (OpenChannel, Option<ChannelMsg>) {
     let message = channel.read.wait().await;
     (channel, message)

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 /// The delay in one direction.
-const DELAY: Duration = Duration::from_millis(5);
+pub(crate) const DELAY: Duration = Duration::from_millis(5);
 
 /// Delays the bytes of another connector's streams.
 #[derive(Debug)]

@@ -50,7 +50,7 @@ impl Sandbox {
             Ok(state) => Ok(state.is_changed),
             Err(error) => {
                 // After another error it may be paused.
-                if matches!(error, Error::Refused(_))
+                if matches!(error, Error::Refused(_) | Error::Unsupported(_))
                     && let Err(error) = self.mark_paused(false, None).await
                 {
                     let id = self.id();

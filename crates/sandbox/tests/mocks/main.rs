@@ -4,6 +4,7 @@
 
 mod creating;
 mod handles;
+mod pausing;
 mod pool;
 mod shared_pool;
 mod shared_processes;
