@@ -157,9 +157,14 @@ fn the_ends_of_a_forwarded_connection_reach_both_sides() {
     let forward = format!("{}:127.0.0.1:{port}", socket.display());
     ssh.args(["-N", "-L", &forward, "me@127.0.0.1"]);
     let mut ssh = ssh.stdin(Stdio::null()).spawn().unwrap();
-    assert!(support::wait_until(Duration::from_secs(20), || socket.exists()));
+    // The socket exists a moment before it listens.
     let connect = || {
-        let stream = UnixStream::connect(&socket).unwrap();
+        let mut stream = None;
+        support::wait_until(Duration::from_secs(20), || {
+            stream = UnixStream::connect(&socket).ok();
+            stream.is_some()
+        });
+        let stream = stream.unwrap();
         stream
             .set_read_timeout(Some(Duration::from_secs(20)))
             .unwrap();
