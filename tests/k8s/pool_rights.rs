@@ -43,13 +43,8 @@ async fn compare_rights(api: &kube::Client, namespace: &str) -> Outcome {
     let second = backend(api, namespace, FILLER, &filling).await?;
     first_filler.stop().await;
     let second_filler = fill(&second, namespace, false).await?;
+    diagnose_one(&second).await?;
     let waiting = second.list(Default::default()).await?;
-    let one = waiting.first().ok_or("none waits")?;
-    // There is no log before the kubelet has reported the container.
-    while second.logs(&one.id, Default::default()).await.is_err() {
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-    second.diagnose(&one.id).await?;
     second_filler.stop().await;
     let third = backend(api, namespace, FILLER, &filling).await?;
     let third_filler = fill(&third, namespace, true).await?;
@@ -75,6 +70,20 @@ async fn compare_rights(api: &kube::Client, namespace: &str) -> Outcome {
     used.insert(("pods/resize".into(), "patch".into()));
     assert_eq!(used, granted(api, namespace, CLAIMER).await?);
     Ok(())
+}
+
+/// Reads the log of a sandbox and diagnoses it, as soon as one has a log: there is none before the kubelet has reported
+/// the container, and never one of a sandbox that the first filler had not completed.
+async fn diagnose_one(backend: &KubernetesBackend) -> Outcome {
+    loop {
+        for info in backend.list(Default::default()).await? {
+            if backend.logs(&info.id, Default::default()).await.is_ok() {
+                backend.diagnose(&info.id).await?;
+                return Ok(());
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
 
 /// Does everything that a program does with a sandbox that it claims.

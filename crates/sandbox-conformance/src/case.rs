@@ -5,10 +5,16 @@ use std::future::Future;
 use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use libtest_mimic::{Failed, Trial};
 use sandbox::{Client, Defaults};
 use tokio::runtime::Handle;
+use tokio::time::timeout;
+
+/// How long a case may run. The slowest wait for minutes until a cluster has recovered; one that waits for what never
+/// comes must not use up the time of the whole run without naming itself.
+const LIMIT: Duration = Duration::from_secs(600);
 
 /// The backend under test: one client of it, and a way to create more, as other programs would.
 ///
@@ -62,7 +68,8 @@ impl Case {
     pub fn into_trial(self, backend: TestedBackend, runtime: Handle) -> Trial {
         Trial::test(self.name, move || {
             runtime
-                .block_on((self.run)(backend))
+                .block_on(async { timeout(LIMIT, (self.run)(backend)).await })
+                .map_err(|_| Failed::from(format!("still running after {} s", LIMIT.as_secs())))?
                 .map_err(|error| Failed::from(error_with_sources(&*error)))
         })
     }
