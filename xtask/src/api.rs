@@ -12,10 +12,11 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail};
 
 /// The libraries that others may depend on.
-const CRATES: [&str; 7] = [
+const CRATES: [&str; 8] = [
     "sandbox",
     "sandbox-config",
     "sandbox-core",
+    "sandbox-egress",
     "sandbox-k8s",
     "sandbox-local",
     "sandbox-ssh",

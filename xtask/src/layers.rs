@@ -63,6 +63,17 @@ const RULES: &[Rule] = &[
         ],
     },
     Rule {
+        package: "sandbox-egress",
+        flags: &[],
+        forbidden: &[
+            "russh",
+            "sandbox-config",
+            "sandbox-ssh",
+            "sandbox-sshd",
+            "sandbox-local",
+        ],
+    },
+    Rule {
         package: "sandbox-local",
         flags: &[],
         forbidden: &["sandbox-config", "sandbox-ssh"],

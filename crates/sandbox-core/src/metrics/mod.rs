@@ -17,8 +17,8 @@ pub use names::describe;
 
 use names::{
     CHANNELS, COMMAND, CONNECTIONS, CONNECTIONS_CLOSED, CONNECTIONS_OPENED, CREATE, DELETE, DIAL,
-    POOL_MISSES, POOL_TAKE, POOL_WAITING, REQUEST, SLOT_WAIT, TRANSFER, TRANSFER_BYTES,
-    WATCH_RESTARTS,
+    EGRESS, EGRESS_BYTES, POOL_MISSES, POOL_TAKE, POOL_WAITING, REQUEST, SLOT_WAIT, TRANSFER,
+    TRANSFER_BYTES, WATCH_RESTARTS,
 };
 use recorder::{ENABLED, Recording, ResultLabel, add_to_counter, add_to_gauge, record_duration};
 
@@ -209,4 +209,15 @@ impl ApiRequest {
 /// Counts a restart of the watch.
 pub fn count_watch_restart(reason: &'static str) {
     add_to_counter(WATCH_RESTARTS, 1, &[("reason", reason.into())]);
+}
+
+/// Counts what happened to a connection of a sandbox through its egress proxy.
+pub fn count_egress(outcome: &'static str) {
+    add_to_counter(EGRESS, 1, &[("outcome", outcome.into())]);
+}
+
+/// Counts what a connection through an egress proxy carried: bytes from the sandbox, and bytes to it.
+pub fn count_egress_bytes(sent: u64, received: u64) {
+    add_to_counter(EGRESS_BYTES, sent, &[("direction", "sent".into())]);
+    add_to_counter(EGRESS_BYTES, received, &[("direction", "received".into())]);
 }

@@ -72,6 +72,8 @@ pub(super) const REQUEST: Pair = Pair {
     seconds: "sandbox_k8s_request_duration_seconds",
 };
 pub(super) const WATCH_RESTARTS: &str = "sandbox_k8s_watch_restarts_total";
+pub(super) const EGRESS: &str = "sandbox_egress_connections_total";
+pub(super) const EGRESS_BYTES: &str = "sandbox_egress_bytes_total";
 
 const fn metric(
     name: &'static str,
@@ -209,6 +211,18 @@ pub const METRICS: &[Metric] = &[
         &["reason"],
         "Restarts of the watch on all sandboxes",
     ),
+    metric(
+        EGRESS,
+        Counter,
+        &["outcome"],
+        "Connections and requests of sandboxes through their egress proxies: refused, failed, opened, closed or revoked",
+    ),
+    metric(
+        EGRESS_BYTES,
+        Counter,
+        &["direction"],
+        "Content of connections through egress proxies, counted when they end",
+    ),
 ];
 
 /// Registers the help text and unit of each metric with the installed recorder. Call it once, after
@@ -221,7 +235,7 @@ pub fn describe() {
     } in METRICS
     {
         match kind {
-            Counter if *name == TRANSFER_BYTES => {
+            Counter if [TRANSFER_BYTES, EGRESS_BYTES].contains(name) => {
                 metrics::describe_counter!(*name, Unit::Bytes, *help)
             }
             Counter => metrics::describe_counter!(*name, Unit::Count, *help),

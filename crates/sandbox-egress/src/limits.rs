@@ -1,0 +1,41 @@
+//! How much one sandbox may ask of its proxy.
+
+use std::time::Duration;
+
+/// Limits of a [`Proxy`](crate::Proxy).
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Connections that are served at once (512). More wait, for as long as a handshake may take, and are then closed.
+    pub connections: usize,
+    /// How long a client may take for the head of a request, for a SOCKS handshake, or for a TLS ClientHello (30 seconds). A
+    /// connection that is kept open between two requests ends after this time, too.
+    pub handshake: Duration,
+    /// How long a name may take to resolve (10 seconds).
+    pub resolve: Duration,
+    /// How long one address may take to connect (10 seconds).
+    pub connect: Duration,
+    /// How long a connection may carry nothing in either direction (one hour).
+    pub idle: Duration,
+    /// How long a connection that one side has ended may carry nothing (two minutes).
+    pub half_closed: Duration,
+    /// The longest head of a request or a response, in bytes (32 KiB).
+    pub head: usize,
+    /// The most header fields of a request or a response (100).
+    pub header_fields: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 512,
+            handshake: Duration::from_secs(30),
+            resolve: Duration::from_secs(10),
+            connect: Duration::from_secs(10),
+            idle: Duration::from_secs(3600),
+            half_closed: Duration::from_secs(120),
+            head: 32 * 1024,
+            header_fields: 100,
+        }
+    }
+}

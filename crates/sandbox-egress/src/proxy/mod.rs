@@ -1,0 +1,178 @@
+//! The proxy: one connection of a sandbox at a time, each checked.
+
+mod denial;
+mod flow;
+mod hello;
+mod http;
+mod open;
+mod relay;
+mod rewound;
+mod socks;
+mod tunnel;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use tokio::io::AsyncReadExt;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
+
+use crate::event::Observer;
+use crate::{Dial, DirectDialer, Egress, EgressEvents, Limits, Resolve, SystemResolver, Upstream};
+use rewound::{ClientStream, Rewound};
+
+/// Carries the connections of one sandbox to where its rules allow. It speaks HTTP/1.1 and SOCKS 5, and tells them apart by
+/// the first byte. Clones share everything.
+///
+/// | from the sandbox | what is checked |
+/// |---|---|
+/// | `CONNECT host:443`, SOCKS 5 with a name and port 443 | the rules; that a TLS ClientHello follows, whose server name is that name |
+/// | the same for port 80 | the rules; that each request is for that name (its `Host`) |
+/// | the same for another port | the rules; if TLS follows, its server name |
+/// | an absolute-form request | the rules, for each request anew; that `Host` agrees |
+/// | an address instead of a name | that a rule allows its network |
+///
+/// ```no_run
+/// use sandbox_egress::{Egress, Proxy};
+///
+/// # async fn example() -> std::io::Result<()> {
+/// let proxy = Proxy::new(Egress::packages());
+/// let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+/// loop {
+///     let (stream, _) = listener.accept().await?;
+///     let proxy = proxy.clone();
+///     tokio::spawn(async move { proxy.serve(stream).await });
+/// }
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Proxy {
+    shared: Arc<Shared>,
+}
+
+/// Builds a [`Proxy`]. Created by [`Proxy::builder`].
+#[derive(Debug)]
+pub struct ProxyBuilder {
+    rules: Egress,
+    refused: Vec<IpAddr>,
+    resolver: Arc<dyn Resolve>,
+    dialer: Arc<dyn Dial>,
+    limits: Limits,
+    observer: Observer,
+}
+
+#[derive(Debug)]
+struct Shared {
+    rules: watch::Sender<Arc<Egress>>,
+    /// Addresses that only a rule of their own allows.
+    refused: Vec<IpAddr>,
+    resolver: Arc<dyn Resolve>,
+    dialer: Arc<dyn Dial>,
+    limits: Limits,
+    observer: Observer,
+    slots: Semaphore,
+    lookups: Semaphore,
+}
+
+/// Names that are resolved at once. The system's resolver takes a thread for each.
+const MAX_LOOKUPS: usize = 32;
+
+impl Proxy {
+    /// Creates a proxy that resolves names as this machine does and connects from it.
+    pub fn new(rules: Egress) -> Self {
+        Self::builder(rules).build()
+    }
+
+    /// Creates a proxy with further options.
+    pub fn builder(rules: Egress) -> ProxyBuilder {
+        ProxyBuilder {
+            rules,
+            refused: Vec::new(),
+            resolver: Arc::new(SystemResolver),
+            dialer: Arc::new(DirectDialer),
+            limits: Limits::default(),
+            observer: Observer::none(),
+        }
+    }
+
+    /// Returns the current rules.
+    pub fn rules(&self) -> Egress {
+        Egress::clone(&self.shared.rules.borrow())
+    }
+
+    /// Replaces all rules at once. Connections that the new rules refuse are closed; the others stay open.
+    pub fn update(&self, rules: Egress) {
+        self.shared.rules.send_replace(Arc::new(rules));
+    }
+
+    /// Serves one connection from the sandbox until it ends. Dropping the future closes it.
+    pub async fn serve(&self, stream: impl Upstream) {
+        let shared = &self.shared;
+        let limit = shared.limits.handshake;
+        let Ok(Ok(_slot)) = timeout(limit, shared.slots.acquire()).await else {
+            shared.report_unreadable("", "the sandbox has too many connections open at once");
+            return;
+        };
+        let mut stream: Box<dyn Upstream> = Box::new(stream);
+        let Ok(Ok(first)) = timeout(limit, stream.read_u8()).await else {
+            tracing::debug!("connection to the proxy ended without a request");
+            return;
+        };
+        let stream: ClientStream = Box::new(Rewound::new([first].to_vec(), stream));
+        match first {
+            socks::VERSION => socks::serve(shared, stream).await,
+            b'A'..=b'Z' | b'a'..=b'z' => http::serve(shared, stream).await,
+            _ => shared.report_unreadable("", "it is neither HTTP nor SOCKS 5"),
+        }
+    }
+}
+
+impl ProxyBuilder {
+    /// Refuses these addresses unless a rule allows exactly them: those of the API server, for example.
+    pub fn refuse(mut self, addresses: impl IntoIterator<Item = IpAddr>) -> Self {
+        self.refused.extend(addresses);
+        self
+    }
+
+    /// Resolves names with this.
+    pub fn resolver(mut self, resolver: Arc<dyn Resolve>) -> Self {
+        self.resolver = resolver;
+        self
+    }
+
+    /// Connects with this.
+    pub fn dialer(mut self, dialer: Arc<dyn Dial>) -> Self {
+        self.dialer = dialer;
+        self
+    }
+
+    /// Sets the limits.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Reports every decision to the receiver that this returns, which keeps up to `capacity` of them.
+    pub fn events(mut self, capacity: usize) -> (Self, EgressEvents) {
+        let (observer, events) = Observer::channel(capacity);
+        self.observer = observer;
+        (self, events)
+    }
+
+    /// Builds the proxy.
+    pub fn build(self) -> Proxy {
+        let shared = Shared {
+            rules: watch::Sender::new(Arc::new(self.rules)),
+            refused: self.refused,
+            resolver: self.resolver,
+            dialer: self.dialer,
+            slots: Semaphore::new(self.limits.connections.min(Semaphore::MAX_PERMITS)),
+            lookups: Semaphore::new(MAX_LOOKUPS),
+            limits: self.limits,
+            observer: self.observer,
+        };
+        Proxy {
+            shared: Arc::new(shared),
+        }
+    }
+}

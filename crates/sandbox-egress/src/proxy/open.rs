@@ -1,0 +1,151 @@
+//! From a host and a port to a connection that the rules allow.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::SystemTime;
+
+use sandbox_core::Escaped;
+use tokio::time::timeout;
+
+use super::Shared;
+use super::denial::Denial;
+use super::flow::Grant;
+use crate::Upstream;
+use crate::event::{EgressEvent, EgressOutcome};
+use crate::rules::Refusal;
+use crate::rules::name::{Host, Target};
+
+/// The most addresses of one name that are looked at.
+const MAX_ADDRESSES: usize = 16;
+/// The most characters that are kept of what a sandbox sent.
+const MAX_TEXT: usize = 300;
+
+impl Shared {
+    /// Connects to a target if the rules allow it, and reports it if they do not or if it fails. The address that is
+    /// connected to is the one that was checked: a name is resolved once.
+    pub(super) async fn open(&self, target: &Target) -> Result<(Box<dyn Upstream>, Grant), Denial> {
+        let opened = match &target.host {
+            Host::Name(name) => self.open_name(target, name.as_str()).await,
+            Host::Address(address) => self.open_literal(target, *address).await,
+        };
+        opened.inspect_err(|denial| self.report_denial(target, denial))
+    }
+
+    async fn open_name(
+        &self,
+        target: &Target,
+        name: &str,
+    ) -> Result<(Box<dyn Upstream>, Grant), Denial> {
+        let rules = self.rules.borrow().clone();
+        let Host::Name(host) = &target.host else {
+            return Err(Denial::refused(Refusal::malformed(
+                "it is no name",
+                "it is no name",
+            )));
+        };
+        let rule = rules
+            .check_name(host, target.port)
+            .map_err(Denial::refused)?;
+        let found = self.resolve(name).await.map_err(Denial::unresolved)?;
+        let mut refused = None;
+        let mut failed = None;
+        for address in found {
+            let address = address.to_canonical();
+            if let Err(refusal) = rules.check_resolved(address, target.port, &self.refused) {
+                refused.get_or_insert(Denial::refused(refusal).at(address));
+                continue;
+            }
+            match self.dial(address, target.port).await {
+                Ok(stream) => {
+                    let grant = Grant {
+                        target: target.clone(),
+                        address,
+                        rule,
+                    };
+                    return Ok((stream, grant));
+                }
+                Err(error) => {
+                    failed.get_or_insert(Denial::unreachable(error).at(address));
+                }
+            }
+        }
+        let nothing = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        Err(failed
+            .or(refused)
+            .unwrap_or_else(|| Denial::unresolved(nothing)))
+    }
+
+    async fn open_literal(
+        &self,
+        target: &Target,
+        address: IpAddr,
+    ) -> Result<(Box<dyn Upstream>, Grant), Denial> {
+        let rules = self.rules.borrow().clone();
+        let rule = rules
+            .check_literal(address, target.port, &self.refused)
+            .map_err(|refusal| Denial::refused(refusal).at(address))?;
+        let stream = self
+            .dial(address, target.port)
+            .await
+            .map_err(|error| Denial::unreachable(error).at(address))?;
+        let grant = Grant {
+            target: target.clone(),
+            address,
+            rule,
+        };
+        Ok((stream, grant))
+    }
+
+    async fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>> {
+        let lookup = async {
+            let _permit = self.lookups.acquire().await.map_err(io::Error::other)?;
+            self.resolver.resolve(name).await
+        };
+        let mut found = timeout(self.limits.resolve, lookup)
+            .await
+            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        found.truncate(MAX_ADDRESSES);
+        Ok(found)
+    }
+
+    pub(super) async fn dial(&self, address: IpAddr, port: u16) -> io::Result<Box<dyn Upstream>> {
+        timeout(
+            self.limits.connect,
+            self.dialer.dial(SocketAddr::new(address, port)),
+        )
+        .await
+        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+    }
+
+    /// Reports a connection that was not opened, or not left open.
+    pub(super) fn report_denial(&self, target: &Target, denial: &Denial) {
+        self.observer.report(EgressEvent {
+            time: SystemTime::now(),
+            outcome: denial.outcome(),
+            host: target.host.to_string(),
+            port: target.port,
+            address: denial.address,
+            rule: denial.rule(),
+            reason: Some(denial.reason()),
+            sent: 0,
+            received: 0,
+            lost: 0,
+        });
+    }
+
+    /// Reports that something was refused which names no target.
+    pub(super) fn report_unreadable(&self, text: &str, reason: &str) {
+        self.observer.report(EgressEvent {
+            time: SystemTime::now(),
+            outcome: EgressOutcome::Refused,
+            host: Escaped::new(text).with_max_chars(MAX_TEXT).to_string(),
+            port: 0,
+            address: None,
+            rule: None,
+            reason: Some(reason.to_owned()),
+            sent: 0,
+            received: 0,
+            lost: 0,
+        });
+    }
+}

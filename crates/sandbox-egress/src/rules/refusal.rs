@@ -1,0 +1,56 @@
+//! Why something is refused.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Why the rules refuse a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// The rule that denies it, if one does.
+    pub(crate) rule: Option<Arc<str>>,
+    /// The whole reason, for the client.
+    pub(crate) reason: String,
+    /// The reason for the sandbox, which learns nothing about the client's network: not which addresses names there have.
+    pub(crate) public_reason: &'static str,
+    /// Whether one more rule would allow it.
+    pub(crate) is_allowable: bool,
+}
+
+impl Refusal {
+    pub(super) fn denied(rule: Arc<str>) -> Self {
+        Self {
+            reason: format!("the rule \"{rule}\" denies it"),
+            rule: Some(rule),
+            public_reason: "a rule denies it",
+            is_allowable: false,
+        }
+    }
+
+    pub(super) fn not_allowed(preset: &str) -> Self {
+        Self {
+            rule: None,
+            reason: format!("no rule allows it (preset {preset})"),
+            public_reason: "no rule allows it",
+            is_allowable: true,
+        }
+    }
+
+    pub(super) fn special(address: IpAddr, kind: &str) -> Self {
+        Self {
+            rule: None,
+            reason: format!("{address} is {kind}, and no rule allows its network"),
+            public_reason: "it has no address that is allowed",
+            is_allowable: false,
+        }
+    }
+
+    /// Something that no rule can allow.
+    pub(crate) fn malformed(reason: impl Into<String>, public_reason: &'static str) -> Self {
+        Self {
+            rule: None,
+            reason: reason.into(),
+            public_reason,
+            is_allowable: false,
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The proxy against hostile sandboxes, names and servers. All peers are on loopback; names are in a resolver of the tests.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
+mod fronting;
+mod http;
+mod limits;
+mod names;
+mod socks;
+mod support;
+mod updates;
