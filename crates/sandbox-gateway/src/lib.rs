@@ -17,10 +17,11 @@
 
 // Imports point down: server uses control, envd, preview, interpreter and web; these use connect and app; app uses
 // sandboxes, keys and upstream; all of them use config, routing, connection, telemetry and
-// api_error.
+// api_error. check is a client of a gateway, and uses connect and routing alone.
 mod api_error;
 mod app;
 mod bounded_file;
+mod check;
 mod config;
 mod connect;
 mod connection;
@@ -39,6 +40,7 @@ mod upstream;
 mod watched_file;
 mod web;
 
+pub use check::GatewayCheck;
 pub use config::{
     ConfigOverrides, GatewayConfig, KeyLimits, Limits, PreviewConfig, Template, TemplatePool,
     TlsFiles,

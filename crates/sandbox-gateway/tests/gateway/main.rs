@@ -8,6 +8,7 @@
     reason = "a failed assertion is the point"
 )]
 
+mod checking;
 mod creating;
 mod hostile;
 mod lifecycle;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         .expect("a runtime");
     let mut trials: Vec<Trial> = Vec::new();
     for cases in [
+        checking::cases(),
         creating::cases(),
         hostile::cases(),
         lifecycle::cases(),

@@ -1,5 +1,8 @@
 //! `sandbox doctor`: checks whether sandboxes can be created, and suggests fixes.
 
+mod gateway;
+
+use std::path::PathBuf;
 use std::time::Instant;
 
 use sandbox::{Check, SandboxInfo, Settings, Verdict};
@@ -19,22 +22,49 @@ const EXIT_CHECK_FAILED: u8 = 1;
 /// On this machine, a sandbox is created and deleted to check its isolation. On a cluster, this is
 /// done only with --try; otherwise the version, each required permission and a dry run of a Pod are
 /// checked. The exit code is 1 if a check failed.
+///
+/// With --gateway, a gateway (sandbox serve) is checked instead, from where this runs, as E2B's SDKs reach it. The key is
+/// that of E2B_API_KEY, unless --key-file names a file with one.
 #[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Create a sandbox and run a command in it, also on a cluster
+    /// Create a sandbox and run a command in it, also on a cluster and at a gateway
     #[arg(long = "try")]
     create_sandbox: bool,
     /// Container image to check (Kubernetes; overrides SANDBOX_IMAGE)
     #[arg(long)]
     image: Option<String>,
+    /// Check the gateway at this address instead, such as https://sbx.example.com
+    #[arg(long, value_name = "URL", conflicts_with = "image")]
+    gateway: Option<String>,
+    /// Read the key for the gateway from this file (overrides E2B_API_KEY)
+    #[arg(long, value_name = "FILE", requires = "gateway")]
+    key_file: Option<PathBuf>,
+    /// Template to create a sandbox from at the gateway
+    #[arg(
+        long,
+        value_name = "NAME",
+        requires = "gateway",
+        requires = "create_sandbox",
+        default_value = "base"
+    )]
+    template: String,
     /// Output format
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
 }
 
+const EXAMPLES: &str = "Examples:
+  sandbox doctor
+  sandbox --backend k8s doctor --try --image python:3.12-slim
+  E2B_API_KEY=e2b_… sandbox doctor --try --gateway https://sbx.example.com";
+
 /// Prints the results of all checks. A failed check is a result and not an error.
 pub(crate) async fn run(args: Args, global: &Global) -> Outcome {
-    let checks = run_checks(&args, global).await;
+    let checks = match &args.gateway {
+        Some(url) => gateway::run_checks(url, &args).await,
+        None => run_checks(&args, global).await,
+    };
     let failed = checks.iter().any(|check| check.verdict == Verdict::Failed);
     match args.output {
         Format::Json => print(&Printable::json(&checks)?)?,
