@@ -13,8 +13,10 @@ mod creating;
 mod hostile;
 mod lifecycle;
 mod lists;
+mod measured;
 mod operating;
 mod support;
+mod tls;
 
 use std::process::ExitCode;
 
@@ -34,7 +36,9 @@ fn main() -> ExitCode {
         hostile::cases(),
         lifecycle::cases(),
         lists::cases(),
+        measured::cases(),
         operating::cases(),
+        tls::cases(),
     ] {
         for (name, run) in cases {
             let handle = runtime.handle().clone();

@@ -36,6 +36,8 @@ macro_rules! cases {
 /// A gateway with keys of two names, and sandboxes in a directory of its own.
 pub(crate) struct World {
     pub(crate) address: SocketAddr,
+    /// Where Prometheus asks, if that is set.
+    pub(crate) metrics: Option<SocketAddr>,
     pub(crate) key: String,
     pub(crate) other_key: String,
     dir: tempfile::TempDir,
@@ -66,6 +68,7 @@ impl World {
         );
         let mut world = Self {
             address: ([127, 0, 0, 1], 0).into(),
+            metrics: None,
             key,
             other_key,
             dir,
@@ -86,6 +89,7 @@ impl World {
         let config = GatewayConfig::load(Some(&file), overrides).unwrap();
         let gateway = Gateway::bind(config, self.client().await).await.unwrap();
         self.address = gateway.local_addr();
+        self.metrics = gateway.metrics_addr();
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(gateway.serve(async {
             let _stop = stopped.await;
