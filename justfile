@@ -73,6 +73,10 @@ try-command:
 gateway *ARGS:
     .ci/gateway "$@"
 
+# Build the Python package and run its tests, type checks and example
+python *ARGS:
+    .ci/python "$@"
+
 # Check each feature of the facade alone: features only add
 features:
     for features in "" local k8s metrics mock local,k8s,metrics,mock; do \
@@ -95,6 +99,10 @@ e2e *ARGS:
 # The same on the cluster that CI uses: kind's, or that of SANDBOX_CI_CLUSTER
 cluster:
     .ci/cluster
+
+# Build the wheel of the Python package in target/wheels
+wheel *ARGS:
+    cargo xtask wheel "$@"
 
 # Fuzz client and server, guided by coverage
 fuzz *ARGS:

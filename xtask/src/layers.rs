@@ -95,6 +95,11 @@ const RULES: &[Rule] = &[
         forbidden: &["sandbox-sshd", "sandbox-local"],
     },
     Rule {
+        package: "sandbox-python",
+        flags: &[],
+        forbidden: &["sandbox-gateway", "sandbox-cli"],
+    },
+    Rule {
         package: "sandbox-gateway",
         flags: &[],
         forbidden: &["sandbox-sshd", "sandbox-local"],
@@ -131,7 +136,8 @@ pub(crate) fn check() -> Result<()> {
     let mut broken = Vec::new();
     for rule in RULES {
         let found = dependencies(rule)?;
-        let may_use_kubernetes = rule.package == "sandbox-k8s" || rule.flags.contains(&"k8s");
+        let may_use_kubernetes = ["sandbox-k8s", "sandbox-python"].contains(&rule.package)
+            || rule.flags.contains(&"k8s");
         let also = if may_use_kubernetes {
             &[][..]
         } else {

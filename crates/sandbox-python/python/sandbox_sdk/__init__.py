@@ -1,0 +1,46 @@
+"""Run commands and keep files in isolated sandboxes: local process trees, or Pods of a Kubernetes cluster.
+
+>>> from sandbox_sdk import Client
+>>> with Client() as client, client.create() as sandbox:
+...     sandbox.run(["python3", "-c", "print(6 * 7)"], text=True, check=True).stdout
+'42\\n'
+
+Everything is there for threads (:class:`Client`, :class:`Sandbox`) and for asyncio (:class:`AsyncClient`,
+:class:`AsyncSandbox`). Calls that wait do not hold the interpreter's lock; Ctrl-C, or cancelling the task, ends them and
+what they were doing. The log goes to :mod:`logging`, below the logger ``sandbox_sdk``.
+
+A process that was forked from one that uses this package cannot use it: start processes with ``spawn``.
+"""
+
+from ._sandbox import __version__
+from .async_client import AsyncClient
+from .async_handles import AsyncJob, AsyncPool
+from .async_process import AsyncProcess, AsyncProcessInput
+from .async_sandbox import AsyncSandbox
+from .client import Client
+from .exceptions import *
+from .exceptions import __all__ as _exceptions
+from .handles import Forward, Job, Pool
+from .process import Process, ProcessInput
+from .sandbox import Sandbox
+from .types import *
+from .types import __all__ as _types
+
+__all__ = [
+    "AsyncClient",
+    "AsyncJob",
+    "AsyncPool",
+    "AsyncProcess",
+    "AsyncProcessInput",
+    "AsyncSandbox",
+    "Client",
+    "Forward",
+    "Job",
+    "Pool",
+    "Process",
+    "ProcessInput",
+    "Sandbox",
+    "__version__",
+    *_exceptions,
+    *_types,
+]

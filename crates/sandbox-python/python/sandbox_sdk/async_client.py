@@ -1,0 +1,197 @@
+"""Clients, for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from . import _sandbox
+from ._arguments import Args, Duration, create_options, pool_options, texts
+from ._calls import finish, finish_creation
+from ._client_state import client_options
+from ._progress import event_report
+from ._sandbox import RawClient
+from .exceptions import ClosedError
+from .async_handles import AsyncPool
+from .async_sandbox import AsyncSandbox
+from .types import EventCallback, PreflightCheck, SandboxInfo, SweepReport
+
+__all__ = ["AsyncClient"]
+
+
+class AsyncClient:
+    """Creates, finds and deletes sandboxes, as :class:`Client`, for asyncio. It is opened by its first use, or by
+    ``async with``.
+
+    >>> async def count():
+    ...     async with AsyncClient() as client:
+    ...         sandboxes = await asyncio.gather(*(client.create() for _ in range(3)))
+    ...         await asyncio.gather(*(sandbox.delete() for sandbox in sandboxes))
+    ...         return len(sandboxes)
+    >>> asyncio.run(count())
+    3
+    """
+
+    def __init__(
+        self,
+        *,
+        env_file: str | os.PathLike[str] | None = None,
+        backend: str | None = None,
+        image: str | None = None,
+        namespace: str | None = None,
+        context: str | None = None,
+        kubeconfig: str | os.PathLike[str] | None = None,
+        state_dir: str | os.PathLike[str] | None = None,
+        isolation: str | None = None,
+    ) -> None:
+        options = client_options(
+            env_file=env_file,
+            backend=backend,
+            image=image,
+            namespace=namespace,
+            context=context,
+            kubeconfig=kubeconfig,
+            state_dir=state_dir,
+            isolation=isolation,
+        )
+        self._options = options
+        self._opening: asyncio.Future[RawClient] | None = None
+        self._is_closed = False
+
+    async def _open(self) -> RawClient:
+        if self._is_closed:
+            raise ClosedError("the client is closed")
+        # Several tasks may be the first to use it; a failure is not kept, so that the next use tries again.
+        if self._opening is None or (self._opening.done() and _has_failed(self._opening)):
+            self._opening = asyncio.ensure_future(finish(_sandbox.open_client(self._options)))
+        return await asyncio.shield(self._opening)
+
+    async def backend(self) -> str:
+        """As :attr:`Client.backend`."""
+        return (await self._open()).place()[0]
+
+    async def location(self) -> str | None:
+        """As :attr:`Client.location`."""
+        return (await self._open()).place()[1]
+
+    async def create(
+        self,
+        *,
+        name: str | None = None,
+        image: str | None = None,
+        cpu: str | int | float | None = None,
+        memory: str | int | None = None,
+        disk: str | int | None = None,
+        pids: int | None = None,
+        labels: Mapping[str, str] | None = None,
+        annotations: Mapping[str, str] | None = None,
+        env: Mapping[str, str] | None = None,
+        secret_env: Mapping[str, str] | None = None,
+        init: Iterable[str | Args] = (),
+        ttl: Duration | None = None,
+        max_lifetime: Duration | None = None,
+        idle_timeout: Duration | None = None,
+        create_timeout: Duration | None = None,
+        on_expiry: str | None = None,
+        detached: bool = False,
+        backend_options: Mapping[str, Any] | None = None,
+        on_event: EventCallback | None = None,
+    ) -> AsyncSandbox:
+        """As :meth:`Client.create`."""
+        options = create_options(
+            name=name,
+            image=image,
+            cpu=cpu,
+            memory=memory,
+            disk=disk,
+            pids=pids,
+            labels=labels,
+            annotations=annotations,
+            env=env,
+            secret_env=secret_env,
+            init=init,
+            ttl=ttl,
+            max_lifetime=max_lifetime,
+            idle_timeout=idle_timeout,
+            create_timeout=create_timeout,
+            on_expiry=on_expiry,
+            detached=detached,
+            backend_options=backend_options,
+        )
+        raw = await finish_creation((await self._open()).create(options, event_report(on_event)))
+        return AsyncSandbox(raw, is_owner=True, is_detached=detached)
+
+    async def from_pool(
+        self,
+        pool: str,
+        *,
+        on_empty: str | Duration | None = None,
+        on_event: EventCallback | None = None,
+        **options: Any,
+    ) -> AsyncSandbox:
+        """As :meth:`Client.from_pool`."""
+        claim = {"on_empty": on_empty}
+        raw = await finish_creation((await self._open()).claim(pool, create_options(**options), claim, event_report(on_event)))
+        return AsyncSandbox(raw, is_owner=True, is_detached=bool(options.get("detached")))
+
+    async def get(self, id: str) -> AsyncSandbox:
+        """As :meth:`Client.get`."""
+        return AsyncSandbox(await finish((await self._open()).connect(id)), is_owner=False)
+
+    attach = get
+
+    async def list(self, labels: Mapping[str, str] | None = None) -> list[SandboxInfo]:
+        """As :meth:`Client.list`."""
+        records = await finish((await self._open()).list(texts(labels, "labels")))
+        return [SandboxInfo._from(record) for record in records]
+
+    async def info(self, id: str) -> SandboxInfo:
+        """As :meth:`Client.info`."""
+        return SandboxInfo._from(await finish((await self._open()).info(id)))
+
+    async def delete(self, id: str) -> None:
+        """As :meth:`Client.delete`."""
+        await finish((await self._open()).delete(id))
+
+    async def pool(
+        self,
+        *,
+        size: int,
+        max_size: int | None = None,
+        max_age: Duration | None = None,
+        concurrency: int | None = None,
+        on_empty: str | Duration = "create",
+        **options: Any,
+    ) -> AsyncPool:
+        """As :meth:`Client.pool`."""
+        settings = pool_options(size, max_size, max_age, concurrency, on_empty)
+        return AsyncPool(await finish((await self._open()).pool(create_options(**options), settings)))
+
+    async def preflight(self, **options: Any) -> Sequence[PreflightCheck]:
+        """As :meth:`Client.preflight`."""
+        return [PreflightCheck(*check) for check in await finish((await self._open()).preflight(create_options(**options)))]
+
+    async def sweep(self, *, dry_run: bool = False) -> SweepReport:
+        """As :meth:`Client.sweep`."""
+        return SweepReport(*await finish((await self._open()).sweep(dry_run)))
+
+    async def close(self) -> None:
+        """As :meth:`Client.close`."""
+        self._is_closed = True
+        opening, self._opening = self._opening, None
+        if opening is not None and not (opening.done() and _has_failed(opening)):
+            client = await opening
+            await finish(client.settle())
+
+    async def __aenter__(self) -> AsyncClient:
+        await self._open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+def _has_failed(opening: asyncio.Future[RawClient]) -> bool:
+    return opening.cancelled() or opening.exception() is not None

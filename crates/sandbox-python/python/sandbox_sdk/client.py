@@ -1,0 +1,251 @@
+"""Clients."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from . import _sandbox
+from ._arguments import Args, Duration, create_options, pool_options, texts
+from ._calls import wait
+from ._client_state import client_options
+from ._progress import event_report
+from ._sandbox import RawClient
+from .exceptions import ClosedError
+from .handles import Pool
+from .sandbox import Sandbox
+from .types import EventCallback, PreflightCheck, SandboxInfo, SweepReport
+
+__all__ = ["Client"]
+
+
+class Client:
+    """Creates, finds and deletes sandboxes. Methods may be called from many threads at once.
+
+    Settings come from the environment variables ``SANDBOX_…``; arguments take precedence. Without any, sandboxes run on
+    this machine.
+
+    >>> with Client() as client, client.create() as sandbox:
+    ...     sandbox.run(["echo", "hello"]).stdout
+    b'hello\\n'
+
+    :param env_file: read settings from this file as well. The environment takes precedence over it.
+    :param backend: ``local`` or ``k8s``.
+    :param image: the default image of sandboxes.
+    :param namespace: the namespace of the cluster; also ``context`` and ``kubeconfig`` are as kubectl has them.
+    :param state_dir: the directory of local sandboxes.
+    :param isolation: of local sandboxes: ``auto``, ``namespaces``, ``landlock`` or ``none``.
+    :raises ConfigError: settings are invalid.
+    """
+
+    def __init__(
+        self,
+        *,
+        env_file: str | os.PathLike[str] | None = None,
+        backend: str | None = None,
+        image: str | None = None,
+        namespace: str | None = None,
+        context: str | None = None,
+        kubeconfig: str | os.PathLike[str] | None = None,
+        state_dir: str | os.PathLike[str] | None = None,
+        isolation: str | None = None,
+    ) -> None:
+        options = client_options(
+            env_file=env_file,
+            backend=backend,
+            image=image,
+            namespace=namespace,
+            context=context,
+            kubeconfig=kubeconfig,
+            state_dir=state_dir,
+            isolation=isolation,
+        )
+        self._handle: RawClient | None = wait(_sandbox.open_client(options))
+
+    @property
+    def _raw(self) -> RawClient:
+        if self._handle is None:
+            raise ClosedError("the client is closed")
+        return self._handle
+
+    @property
+    def backend(self) -> str:
+        """``local`` or ``k8s``."""
+        return self._raw.place()[0]
+
+    @property
+    def location(self) -> str | None:
+        """Where sandboxes are created, such as the context and the namespace of a cluster."""
+        return self._raw.place()[1]
+
+    def create(
+        self,
+        *,
+        name: str | None = None,
+        image: str | None = None,
+        cpu: str | int | float | None = None,
+        memory: str | int | None = None,
+        disk: str | int | None = None,
+        pids: int | None = None,
+        labels: Mapping[str, str] | None = None,
+        annotations: Mapping[str, str] | None = None,
+        env: Mapping[str, str] | None = None,
+        secret_env: Mapping[str, str] | None = None,
+        init: Iterable[str | Args] = (),
+        ttl: Duration | None = None,
+        max_lifetime: Duration | None = None,
+        idle_timeout: Duration | None = None,
+        create_timeout: Duration | None = None,
+        on_expiry: str | None = None,
+        detached: bool = False,
+        backend_options: Mapping[str, Any] | None = None,
+        on_event: EventCallback | None = None,
+    ) -> Sandbox:
+        """Create a sandbox, and return when SSH answers in it. If that fails, or Ctrl-C ends it, nothing is left.
+
+        >>> with client.create(labels={"team": "ml"}, env={"MODE": "ci"}, ttl=1800) as sandbox:
+        ...     sandbox.shell("echo $MODE", text=True).stdout
+        'ci\\n'
+
+        An option that the backend cannot apply is never ignored: it raises :class:`UnsupportedError`.
+
+        :param name: its id, instead of a generated one.
+        :param image: the container image, such as ``python:3.12-slim``. Local sandboxes have none.
+        :param cpu: processors, such as ``"500m"`` or ``2``.
+        :param memory: bytes, such as ``"512Mi"``; and so is ``disk``.
+        :param pids: the largest number of processes and threads.
+        :param labels: to find it with :meth:`list`.
+        :param annotations: facts that are kept with it.
+        :param env: variables of all commands, stored in the sandbox.
+        :param secret_env: the same, but kept in the memory of this program.
+        :param init: commands to run first: lines of the shell, or lists of a program and its arguments.
+        :param ttl: seconds until it ends; :meth:`Sandbox.extend` moves that.
+        :param max_lifetime: seconds until it ends in any case. 24 hours.
+        :param idle_timeout: seconds without use until it ends.
+        :param create_timeout: seconds that the creation may take. Five minutes.
+        :param on_expiry: at the end of ``ttl``: ``end`` or ``pause``.
+        :param detached: let it outlive this program. Otherwise it ends when no client is connected any more.
+        :param backend_options: options that only one backend has, such as ``{"k8s": {...}}``.
+        :param on_event: called for each step, in the thread that waits. If it raises, the creation ends with that.
+        :raises SandboxCreationError: with the stage, the reason, the latest events and the end of the log.
+        """
+        options = create_options(
+            name=name,
+            image=image,
+            cpu=cpu,
+            memory=memory,
+            disk=disk,
+            pids=pids,
+            labels=labels,
+            annotations=annotations,
+            env=env,
+            secret_env=secret_env,
+            init=init,
+            ttl=ttl,
+            max_lifetime=max_lifetime,
+            idle_timeout=idle_timeout,
+            create_timeout=create_timeout,
+            on_expiry=on_expiry,
+            detached=detached,
+            backend_options=backend_options,
+        )
+        raw = wait(self._raw.create(options, event_report(on_event)))
+        return Sandbox(raw, is_owner=True, is_detached=detached)
+
+    def from_pool(
+        self,
+        pool: str,
+        *,
+        on_empty: str | Duration | None = None,
+        on_event: EventCallback | None = None,
+        **options: Any,
+    ) -> Sandbox:
+        """Claim a sandbox from a pool that processes share, such as one that ``sandbox pool run`` fills.
+
+        :param on_empty: if none waits: ``create`` one, ``fail``, or wait this many seconds. Without it, waits as long
+            as a creation may take.
+        :param options: options of :meth:`create` that can be given to a sandbox that exists.
+        :raises PoolEmptyError: none waits.
+        :raises UnsupportedError: the backend has no shared pools.
+        """
+        claim = {"on_empty": on_empty}
+        raw = wait(self._raw.claim(pool, create_options(**options), claim, event_report(on_event)))
+        return Sandbox(raw, is_owner=True, is_detached=bool(options.get("detached")))
+
+    def get(self, id: str) -> Sandbox:
+        """Connect to a sandbox that exists, also one of another program.
+
+        >>> client.get(sbx.id).uid == sbx.uid
+        True
+
+        :raises SandboxNotFoundError: there is none.
+        :raises SSHConnectionError: it does not answer.
+        """
+        return Sandbox(wait(self._raw.connect(id)), is_owner=False)
+
+    attach = get
+
+    def list(self, labels: Mapping[str, str] | None = None) -> list[SandboxInfo]:
+        """List the sandboxes that have all of these labels, oldest first."""
+        records = wait(self._raw.list(texts(labels, "labels")))
+        return [SandboxInfo._from(record) for record in records]
+
+    def info(self, id: str) -> SandboxInfo:
+        """Describe a sandbox, without connecting to it.
+
+        :raises SandboxNotFoundError: there is none.
+        """
+        return SandboxInfo._from(wait(self._raw.info(id)))
+
+    def delete(self, id: str) -> None:
+        """Delete a sandbox by its id. One that does not exist is no error, as with :meth:`Sandbox.delete`."""
+        wait(self._raw.delete(id))
+
+    def pool(
+        self,
+        *,
+        size: int,
+        max_size: int | None = None,
+        max_age: Duration | None = None,
+        concurrency: int | None = None,
+        on_empty: str | Duration = "create",
+        **options: Any,
+    ) -> Pool:
+        """Start a pool of sandboxes that wait until this program takes them.
+
+        :param size: how many wait; with ``max_size`` at least, and as many as are taken, up to that.
+        :param max_age: seconds after which one that waits is replaced.
+        :param concurrency: how many are created at once.
+        :param on_empty: if none waits: ``create`` one, ``fail``, or wait this many seconds.
+        :param options: options of :meth:`create`, for all of them.
+        """
+        settings = pool_options(size, max_size, max_age, concurrency, on_empty)
+        return Pool(wait(self._raw.pool(create_options(**options), settings)))
+
+    def preflight(self, **options: Any) -> Sequence[PreflightCheck]:
+        """Check whether a sandbox with these options of :meth:`create` could be created, without creating one."""
+        return [PreflightCheck(*check) for check in wait(self._raw.preflight(create_options(**options)))]
+
+    def sweep(self, *, dry_run: bool = False) -> SweepReport:
+        """Remove what ended sandboxes have left.
+
+        :param dry_run: only report it.
+        """
+        return SweepReport(*wait(self._raw.sweep(dry_run)))
+
+    def close(self) -> None:
+        """Close the client, after waiting at most ten seconds until what interrupted calls have left is removed.
+        Sandboxes and pools stay usable."""
+        if self._handle is not None:
+            handle, self._handle = self._handle, None
+            wait(handle.settle())
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.backend if self._handle is not None else 'closed'}>"

@@ -1,0 +1,135 @@
+//! The options of new sandboxes.
+
+use std::collections::BTreeMap;
+
+use pyo3::prelude::*;
+use sandbox::{Client, Error, ExecRequest, Result, SandboxBuilder};
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::core::arguments::duration;
+use crate::records::event_record;
+use crate::value::Value;
+
+/// The options of a new sandbox, a dictionary with all of these keys. `None` leaves an option to the settings.
+#[derive(FromPyObject, Clone)]
+#[pyo3(from_item_all)]
+pub(crate) struct CreateOptions {
+    name: Option<String>,
+    image: Option<String>,
+    cpu: Option<String>,
+    memory: Option<String>,
+    disk: Option<String>,
+    pids: Option<u32>,
+    labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
+    env: BTreeMap<String, String>,
+    secret_env: BTreeMap<String, String>,
+    init: Vec<InitCommand>,
+    ttl: Option<f64>,
+    max_lifetime: Option<f64>,
+    idle_timeout: Option<f64>,
+    create_timeout: Option<f64>,
+    on_expiry: Option<String>,
+    detached: bool,
+    /// For each backend, its options as JSON.
+    backend_options: BTreeMap<String, String>,
+}
+
+/// An initial command: arguments, or a line for the shell.
+#[derive(FromPyObject, Clone)]
+pub(crate) enum InitCommand {
+    Shell(String),
+    Argv(Vec<Vec<u8>>),
+}
+
+impl InitCommand {
+    pub(crate) fn into_request(self) -> ExecRequest {
+        match self {
+            Self::Shell(line) => ExecRequest::from_shell(line),
+            Self::Argv(argv) => ExecRequest::from_argv(argv),
+        }
+    }
+}
+
+impl CreateOptions {
+    /// Returns the builder of such a sandbox.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for a duration or JSON that is invalid; the builder reports the rest when it creates.
+    pub(crate) fn into_builder(self, client: &Client) -> Result<SandboxBuilder> {
+        let mut builder = client.sandbox();
+        if let Some(name) = &self.name {
+            builder = builder.id(name);
+        }
+        if let Some(image) = self.image {
+            builder = builder.image(image);
+        }
+        if let Some(cpu) = &self.cpu {
+            builder = builder.cpu(cpu);
+        }
+        if let Some(memory) = &self.memory {
+            builder = builder.memory(memory);
+        }
+        if let Some(disk) = &self.disk {
+            builder = builder.disk(disk);
+        }
+        if let Some(pids) = self.pids {
+            builder = builder.pids(pids);
+        }
+        for (key, value) in self.labels {
+            builder = builder.label(key, value);
+        }
+        for (key, value) in self.annotations {
+            builder = builder.annotation(key, value);
+        }
+        for (name, value) in self.env {
+            builder = builder.env(name, value);
+        }
+        for (name, value) in self.secret_env {
+            builder = builder.secret_env(name, value);
+        }
+        for command in self.init {
+            builder = builder.init(command.into_request());
+        }
+        if let Some(ttl) = self.ttl {
+            builder = builder.ttl(duration("ttl", ttl)?);
+        }
+        if let Some(max) = self.max_lifetime {
+            builder = builder.max_lifetime(duration("max_lifetime", max)?);
+        }
+        if let Some(idle) = self.idle_timeout {
+            builder = builder.idle_timeout(duration("idle_timeout", idle)?);
+        }
+        if let Some(timeout) = self.create_timeout {
+            builder = builder.create_timeout(duration("create_timeout", timeout)?);
+        }
+        if let Some(on_expiry) = &self.on_expiry {
+            builder = builder.on_expiry(on_expiry.parse()?);
+        }
+        if self.detached {
+            builder = builder.detached();
+        }
+        for (backend, options) in self.backend_options {
+            let options = serde_json::from_str(&options).map_err(|error| {
+                Error::invalid("backend_options", backend.as_str(), error.to_string())
+            })?;
+            builder = builder.backend_options(backend, options);
+        }
+        Ok(builder)
+    }
+}
+
+/// Has each step of a creation reported.
+pub(crate) fn report_events(
+    builder: SandboxBuilder,
+    reports: Option<UnboundedSender<Value>>,
+) -> SandboxBuilder {
+    match reports {
+        Some(reports) => builder.on_event(move |event| {
+            // Nobody listens any more.
+            drop(reports.send(event_record(event)));
+        }),
+        None => builder,
+    }
+}

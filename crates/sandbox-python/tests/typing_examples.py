@@ -1,0 +1,31 @@
+"""Only checked by the type checker: what calls return, as it sees them."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import PurePosixPath
+
+from sandbox_sdk import AsyncClient, AsyncProcess, Chunk, Client, CompletedProcess, Process, SandboxInfo
+
+
+def blocking(client: Client) -> None:
+    with client.create(image="python:3.12-slim", env={"A": "b"}, ttl=60) as sbx:
+        as_bytes: CompletedProcess[bytes] = sbx.run(["ls", PurePosixPath("a")])
+        as_text: CompletedProcess[str] = sbx.run(["ls"], text=True)
+        decoded: CompletedProcess[str] = sbx.shell("ls", encoding="latin-1")
+        out: str = as_text.stdout + decoded.stderr
+        raw: bytes = as_bytes.stdout
+        process: Process[str] = sbx.popen(["cat"], stdin=subprocess.PIPE, text=True)
+        chunk: Chunk[str] = next(process)
+        infos: list[SandboxInfo] = client.list()
+        print(out, raw, chunk.data, infos)
+
+
+async def awaited(client: AsyncClient) -> str:
+    async with await client.create() as sbx:
+        process: AsyncProcess[bytes] = await sbx.popen(["ls"])
+        lines: AsyncIterator[Chunk[bytes]] = process.lines()
+        async for line in lines:
+            print(line.data)
+        return (await sbx.run(["ls"], text=True)).stdout
