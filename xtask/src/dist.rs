@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use flate2::Compression;
@@ -15,7 +15,18 @@ const DIRECTORY_VARIABLE: &str = "SANDBOX_DIST_SERVERS";
 /// Where the compressed servers are written.
 const DIRECTORY: &str = "target/dist-servers";
 
+/// What was built.
+pub(crate) struct Built {
+    pub(crate) command: PathBuf,
+    /// The servers in it: the architecture as Kubernetes names it, and the program.
+    pub(crate) servers: Vec<(&'static str, PathBuf)>,
+}
+
 pub(crate) fn run(args: &[&str]) -> Result<()> {
+    build_command(args).map(drop)
+}
+
+pub(crate) fn build_command(args: &[&str]) -> Result<Built> {
     let directory = std::path::absolute(DIRECTORY)?;
     // A server of an earlier build would be embedded as well.
     if directory.exists() {
@@ -25,9 +36,11 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
     fs::create_dir_all(&directory)
         .with_context(|| format!("cannot create {}", directory.display()))?;
     let mut total = 0;
+    let mut servers = Vec::new();
     for (cargo, kubernetes) in parse(args)? {
         let program = build(SERVER.program, SERVER.build, cargo, &[])?;
         total += pack(&program, kubernetes, &directory)?;
+        servers.push((kubernetes, program));
     }
     let variables = [(DIRECTORY_VARIABLE, directory.as_path())];
     let command = build(
@@ -40,7 +53,7 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
         "the command, with {total} bytes of servers in it: {}",
         command.display()
     );
-    Ok(())
+    Ok(Built { command, servers })
 }
 
 /// Returns the architectures whose servers are embedded: all, or those after `--servers`.

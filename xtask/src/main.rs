@@ -14,6 +14,7 @@ mod e2e;
 mod fuzz;
 mod image;
 mod layers;
+mod wheel;
 
 const HELP: &str = "\
 cargo xtask layers        assert which crate may depend on which
@@ -25,6 +26,9 @@ cargo xtask image         build the SSH server statically and write its image
                           --name NAME:TAG, --output FILE, --binary FILE, --arch amd64|arm64)
 cargo xtask dist          build the command `sandbox` statically, with the SSH servers in it that it uploads into
                           Pods (--servers amd64,arm64: only these)
+cargo xtask wheel         build the wheel of the Python package, with the command in it, in target/wheels
+                          (--servers amd64,arm64: only these in the command; --policy manylinux_2_28: link with
+                          zig against the glibc of this policy, not that of this machine)
 cargo xtask e2e           run the end-to-end tests on a new kind cluster, then delete it
                           (--kubeconfig FILE, --context NAME: on an existing cluster;
                           --load 'COMMAND {}': load an image archive into it;
@@ -70,6 +74,7 @@ fn run() -> Result<()> {
         ["api", "--check"] => api(true),
         ["image", ref rest @ ..] => image::run(rest),
         ["dist", ref rest @ ..] => dist::run(rest),
+        ["wheel", ref rest @ ..] => wheel::run(rest),
         ["e2e", ref rest @ ..] => e2e::run(rest),
         ["fuzz", ref rest @ ..] => fuzz::run(rest),
         ["bench", ref rest @ ..] => bench(rest),
