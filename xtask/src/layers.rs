@@ -105,6 +105,11 @@ const RULES: &[Rule] = &[
         forbidden: &["sandbox-sshd", "sandbox-local"],
     },
     Rule {
+        package: "sandbox-mcp",
+        flags: &[],
+        forbidden: &["sandbox-sshd", "sandbox-local"],
+    },
+    Rule {
         package: "sandbox",
         flags: &["--no-default-features"],
         forbidden: &["sandbox-sshd", "sandbox-local"],

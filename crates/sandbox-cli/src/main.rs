@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::args::global::Global;
-use crate::commands::{ClientCommand, completions, doctor, man, serve};
+use crate::commands::{ClientCommand, completions, doctor, man, mcp, serve};
 use crate::exit::Outcome;
 use crate::interrupt::Interrupts;
 use crate::ui::messages;
@@ -40,6 +40,7 @@ enum Command {
     // These need no client, or report why there is none.
     Doctor(doctor::Args),
     Serve(Box<serve::Args>),
+    Mcp(Box<mcp::Args>),
     Completions(completions::Args),
     #[command(hide = true)]
     Man(man::Args),
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
         Command::WithClient(_)
         | Command::Doctor(_)
         | Command::Serve(_)
+        | Command::Mcp(_)
         | Command::Completions(_)
         | Command::Man(_) => cli.global.start_log(),
     }
@@ -94,6 +96,7 @@ async fn run(cli: Cli) -> Outcome {
                 .await
         }
         Command::Serve(args) => serve::run(*args, &cli.global, &mut interrupts).await,
+        Command::Mcp(args) => mcp::run(*args, &cli.global, &mut interrupts).await,
         Command::Completions(args) => completions::run(&args, &mut Cli::command()),
         Command::Man(args) => man::run(&args, Cli::command()),
     }

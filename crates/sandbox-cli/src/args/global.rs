@@ -1,7 +1,7 @@
 //! Options of every subcommand.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::ArgAction;
@@ -93,6 +93,11 @@ impl Global {
                 .fmt_fields(format::debug_fn(write_field).delimited(" "))
                 .init(),
         }
+    }
+
+    /// The file with settings, if one is named.
+    pub(crate) fn env_file(&self) -> Option<&Path> {
+        self.env_file.as_deref()
     }
 
     /// Reads the settings. Options take precedence.

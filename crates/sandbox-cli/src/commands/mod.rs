@@ -15,6 +15,7 @@ mod kill;
 mod logs;
 mod ls;
 pub(crate) mod man;
+pub(crate) mod mcp;
 mod pause;
 mod pool;
 mod proxy;

@@ -1,0 +1,93 @@
+//! What all sessions share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sandbox::Client;
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+
+use crate::audit::Audit;
+use crate::config::McpConfig;
+use crate::error::McpError;
+use crate::failure::Failure;
+use crate::share::Share;
+
+/// How long the end of the server waits for deletions. Sandboxes that are left then end by themselves, because nobody is
+/// attached to them.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What all sessions share.
+pub(crate) struct App {
+    pub(crate) client: Client,
+    pub(crate) config: McpConfig,
+    pub(crate) audit: Audit,
+    pub(crate) share: Option<Share>,
+    /// Room for sandboxes.
+    pub(crate) room: Arc<Semaphore>,
+    /// Creations and deletions that outlast the call or the session that wanted them.
+    pub(crate) tasks: TaskTracker,
+}
+
+impl App {
+    /// Opens the files that the configuration names.
+    ///
+    /// # Errors
+    ///
+    /// If the configuration is not valid, or a file cannot be opened.
+    pub(crate) fn new(client: Client, config: McpConfig) -> Result<Self, McpError> {
+        if config.max_sandboxes == 0 || config.max_sandboxes > Semaphore::MAX_PERMITS {
+            return Err(McpError::Config {
+                option: "the number of sandboxes",
+                reason: "use at least 1".to_owned(),
+            });
+        }
+        if config.ttl.is_zero() {
+            return Err(McpError::Config {
+                option: "the ttl",
+                reason: "use a time above zero".to_owned(),
+            });
+        }
+        Ok(Self {
+            audit: Audit::open(config.audit.as_deref())?,
+            share: config.share.as_deref().map(Share::open).transpose()?,
+            room: Arc::new(Semaphore::new(config.max_sandboxes)),
+            tasks: TaskTracker::new(),
+            client,
+            config,
+        })
+    }
+
+    /// Returns the image for a new sandbox: the one that is asked for, if the operator permits it, or the default.
+    pub(crate) fn choose_image(&self, wanted: Option<&str>) -> Result<Option<&str>, Failure> {
+        let images = &self.config.images;
+        let Some(wanted) = wanted else {
+            return Ok(images.first().map(String::as_str));
+        };
+        match images.iter().find(|image| *image == wanted) {
+            Some(image) => Ok(Some(image)),
+            None if images.is_empty() => Err(Failure::new(
+                "the operator of this server permits no choice of an image; call again without `image`",
+            )),
+            None => Err(Failure::new(format!(
+                "the image {wanted:?} is not permitted; choose one of {}",
+                images.join(", ")
+            ))),
+        }
+    }
+
+    /// Waits for creations and deletions that are under way, up to a limit.
+    pub(crate) async fn finish(&self) {
+        self.tasks.close();
+        let finishing = async {
+            self.tasks.wait().await;
+            self.client.settle().await;
+        };
+        if tokio::time::timeout(CLOSE_TIMEOUT, finishing)
+            .await
+            .is_err()
+        {
+            tracing::warn!("deletions have not finished in time; the sandboxes end by themselves");
+        }
+    }
+}
