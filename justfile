@@ -77,6 +77,10 @@ gateway *ARGS:
 python *ARGS:
     .ci/python "$@"
 
+# Run the official Python client of the Model Context Protocol, newest and oldest supported, against `sandbox mcp`
+mcp:
+    .ci/mcp
+
 # Check each feature of the facade alone: features only add
 features:
     for features in "" local k8s metrics mock local,k8s,metrics,mock; do \
