@@ -1,7 +1,7 @@
 //! A gateway, and a client that speaks to it as E2B's SDKs do.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -27,6 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Gateway {
     address: SocketAddr,
     client: sandbox::Client,
+    directory: PathBuf,
+    serving: AbortHandle,
 }
 
 /// What the gateway signs tokens with.
@@ -63,6 +65,10 @@ impl Answer {
 
 impl Gateway {
     pub(crate) async fn start(directory: &Path) -> Self {
+        Self::start_with(directory, |_| {}).await
+    }
+
+    async fn start_with(directory: &Path, change: impl FnOnce(&mut GatewayConfig)) -> Self {
         let client = support::local_client(&directory.join("sandboxes"), Defaults::default());
         let keys = directory.join("keys");
         std::fs::write(&keys, "").unwrap();
@@ -70,20 +76,42 @@ impl Gateway {
         let signing_key = directory.join("signing");
         std::fs::write(&signing_key, SIGNING_KEY).unwrap();
         config.signing_key_file = Some(signing_key);
+        change(&mut config);
         let gateway = sandbox_gateway::Gateway::bind(config, client.clone())
             .await
             .unwrap();
         let address = gateway.local_addr();
-        tokio::spawn(gateway.serve(std::future::pending()));
-        Self { address, client }
+        let serving = tokio::spawn(gateway.serve(std::future::pending()));
+        Self {
+            address,
+            client,
+            directory: directory.to_owned(),
+            serving: serving.abort_handle(),
+        }
+    }
+
+    /// Starts another gateway for the same sandboxes, with a client of its own.
+    pub(crate) async fn start_replica(&self, change: impl FnOnce(&mut GatewayConfig)) -> Self {
+        Self::start_with(&self.directory, change).await
+    }
+
+    /// Ends it at once, with all of its connections.
+    pub(crate) fn kill(&self) {
+        self.serving.abort();
     }
 
     /// Creates a sandbox as the gateway does.
     pub(crate) async fn create(&self) -> Guest {
+        self.create_with(json!({})).await
+    }
+
+    /// Creates a sandbox with this lifecycle.
+    pub(crate) async fn create_with(&self, lifecycle: Value) -> Guest {
         let mut builder = self.client.sandbox().label("gateway", "e2b");
         for (key, value) in [("gateway/template", "base"), ("gateway/owner", "tests")] {
             builder = builder.label(key, value).annotation(key, value);
         }
+        let builder = builder.annotation("gateway/lifecycle", lifecycle.to_string());
         let sandbox = builder.create().await.unwrap();
         let key = hmac::Key::new(hmac::HMAC_SHA256, &SIGNING_KEY);
         let token = hmac::sign(&key, format!("envd\0{}", sandbox.uid()).as_bytes());
@@ -109,6 +137,30 @@ impl Gateway {
 }
 
 impl Guest {
+    /// The same sandbox, asked through another gateway.
+    pub(crate) fn through(&self, gateway: &Gateway) -> Self {
+        Self {
+            id: self.id.clone(),
+            token: self.token.clone(),
+            sandbox: self.sandbox.clone(),
+            address: gateway.address,
+        }
+    }
+
+    /// Begins a request, and returns the response while its body arrives.
+    pub(crate) async fn begin(&self, request: Request<Full<Bytes>>) -> Arriving {
+        let (response, connection) = send(self.address, request).await;
+        Arriving {
+            body: response.into_body(),
+            _connection: connection,
+        }
+    }
+
+    /// Opens a connection, for what no client would send.
+    pub(crate) async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
     /// A request to the daemon of the sandbox, with its token.
     pub(crate) fn request(&self, method: Method, path: &str) -> http::request::Builder {
         Request::builder()
@@ -261,6 +313,29 @@ pub(crate) struct Events {
     body: Incoming,
     received: BytesMut,
     _connection: Connection,
+}
+
+/// A body that arrives. Dropping it closes the connection.
+pub(crate) struct Arriving {
+    body: Incoming,
+    _connection: Connection,
+}
+
+impl Arriving {
+    /// Waits for the next part; `None` at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, hyper::Error> {
+        loop {
+            let frame = tokio::time::timeout(PATIENCE, self.body.frame()).await;
+            match frame.expect("a part in time").transpose()? {
+                None => return Ok(None),
+                Some(frame) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Ok(Some(data));
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// Closes its connection when it is dropped.

@@ -165,7 +165,7 @@ async fn pids(guest: &Guest) -> Vec<u64> {
         .collect()
 }
 
-fn is_reset(error: &hyper::Error) -> bool {
+pub(crate) fn is_reset(error: &hyper::Error) -> bool {
     let mut source = error.source();
     while let Some(cause) = source {
         if let Some(cause) = cause.downcast_ref::<io::Error>() {

@@ -9,6 +9,7 @@
 mod access;
 mod client;
 mod endings;
+mod faults;
 mod processes;
 mod terminals;
 
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         processes::TESTS,
         terminals::TESTS,
         endings::TESTS,
+        faults::TESTS,
         access::TESTS,
     ];
     let trials = all.into_iter().flatten().map(|(name, test)| {

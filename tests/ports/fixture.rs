@@ -18,6 +18,7 @@ pub(crate) const DOMAIN: &str = "sbx.test";
 pub(crate) const SILENCE: Duration = Duration::from_secs(2);
 
 pub(crate) struct Fixture {
+    pub(crate) client: Client,
     pub(crate) address: std::net::SocketAddr,
     pub(crate) signer: PreviewSigner,
     pub(crate) sandbox: Sandbox,
@@ -46,6 +47,7 @@ impl Fixture {
         let (other, other_port) = start_server(&client).await?;
         let signer = PreviewSigner::new(&key, &format!("https://{DOMAIN}"))?;
         Ok(Self {
+            client,
             address,
             signer,
             sandbox,
@@ -53,6 +55,19 @@ impl Fixture {
             port,
             other_port,
         })
+    }
+
+    /// Creates a sandbox with a server, as the API does with this lifecycle.
+    pub(crate) async fn start_server_with(&self, lifecycle: &str) -> Outcome<(Sandbox, u16)> {
+        let mut builder = self.client.sandbox().label("gateway", "e2b");
+        for (name, value) in [
+            ("gateway/template", "base"),
+            ("gateway/owner", "test"),
+            ("gateway/lifecycle", lifecycle),
+        ] {
+            builder = builder.annotation(name, value);
+        }
+        start_server_in(builder.create().await?).await
     }
 
     /// The host of a port of the first sandbox.
@@ -161,8 +176,11 @@ pub(crate) fn seen_header<'a>(answer: &'a Value, name: &str) -> Option<&'a str> 
 }
 
 /// Creates a sandbox with a server, and returns the port that it listens on.
-async fn start_server(client: &Client) -> Outcome<(Sandbox, u16)> {
-    let sandbox = client.sandbox().create().await?;
+pub(crate) async fn start_server(client: &Client) -> Outcome<(Sandbox, u16)> {
+    start_server_in(client.sandbox().create().await?).await
+}
+
+async fn start_server_in(sandbox: Sandbox) -> Outcome<(Sandbox, u16)> {
     let command = sandbox.command("python3").args(["-c", SERVER]);
     let mut process = command.spawn().await?;
     let mut printed = String::new();

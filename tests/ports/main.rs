@@ -7,6 +7,7 @@
 )]
 
 mod access;
+mod faults;
 mod fixture;
 mod hostile;
 #[allow(dead_code, reason = "the other test programs use the rest")]
@@ -51,7 +52,7 @@ fn main() -> ExitCode {
         let started = runtime.block_on(Fixture::start(dir.path()));
         Some(Arc::new(started.expect("a gateway and two sandboxes")))
     };
-    let trials = [access::CASES, hostile::CASES, traffic::CASES]
+    let trials = [access::CASES, faults::CASES, hostile::CASES, traffic::CASES]
         .concat()
         .into_iter()
         .map(|(name, run)| {

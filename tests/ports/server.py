@@ -68,6 +68,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
             # Two responses for one request: the second must reach nobody.
             self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
                              b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged")
+        elif path in ("/endless", "/long"):
+            # A body without an end, in chunks or of a length.
+            chunked = path == "/endless"
+            self.send_response(200)
+            self.send_header(*(("Transfer-Encoding", "chunked") if chunked else ("Content-Length", str(1 << 40))))
+            self.end_headers()
+            while True:
+                self.wfile.write(b"5\r\nmore\n\r\n" if chunked else b"more\n")
+                time.sleep(0.02)
         elif path == "/silent":
             time.sleep(60)
         elif path == "/ws":

@@ -59,6 +59,9 @@ fn main() -> ExitCode {
         ("requests_that_are_wrong_are_refused_in_words", |f| {
             Box::pin(requests_that_are_wrong_are_refused_in_words(f))
         }),
+        ("code_resumes_a_paused_sandbox_that_allows_it", |f| {
+            Box::pin(code_resumes_a_paused_sandbox_that_allows_it(f))
+        }),
         ("a_sandbox_that_is_killed_cuts_the_client_off", |f| {
             Box::pin(a_sandbox_that_is_killed_cuts_the_client_off(f))
         }),
@@ -296,6 +299,28 @@ async fn requests_that_are_wrong_are_refused_in_words(fixture: Arc<Fixture>) -> 
         assert!(text.contains(words), "{line} {body}: {text}");
     }
     sandbox.delete().await?;
+    Ok(())
+}
+
+async fn code_resumes_a_paused_sandbox_that_allows_it(fixture: Arc<Fixture>) -> Outcome {
+    for allows in [false, true] {
+        let lifecycle = json!({ "onTimeout": "kill", "autoResume": allows }).to_string();
+        let builder = fixture.builder().annotation("gateway/lifecycle", lifecycle);
+        let sandbox = builder.create().await?;
+        fixture.run(0, &sandbox, json!({ "code": "x = 1" })).await?;
+        sandbox.pause().await?;
+        let (status, text) = fixture
+            .request(1, &sandbox, "POST /execute", &json!({ "code": "x" }))
+            .await?;
+        if allows {
+            assert_eq!(status, 200, "{text}");
+            assert!(text.contains("\"text\":\"1\""), "{text}");
+        } else {
+            assert_eq!(status, 502, "{text}");
+            assert!(text.contains("was not found"), "{text}");
+        }
+        sandbox.delete().await?;
+    }
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 mod access;
 mod cookies;
+mod incomplete;
 mod page;
 mod rewrite;
 mod signature;
@@ -74,10 +75,13 @@ async fn pass_on(
         Err(error) => return respond_without_sandbox(id, &error, is_for_people),
     };
     let names = name_hosts(app, found, port, &request);
-    let peer = request.extensions().get::<ConnectionHandle>();
-    let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |connection| {
-        connection.peer().ip()
-    });
+    let version = request.version();
+    let connection = request.extensions().get::<ConnectionHandle>().cloned();
+    let peer = connection
+        .as_ref()
+        .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |connection| {
+            connection.peer().ip()
+        });
     let client = upgrade::take_client(&mut request);
     rewrite::rewrite_request(request.headers_mut(), &names, peer);
     let request = match to_origin_form(request) {
@@ -95,7 +99,7 @@ async fn pass_on(
                 upgrade::join(client, &mut response, port);
             }
             rewrite::rewrite_response(response.headers_mut(), &names, is_upgrade);
-            response
+            response.map(|body| incomplete::mark_cut_off(body, version, connection))
         }
         Err(UpstreamError::PortClosed) => respond_closed(app, found, port, is_for_people).await,
         Err(UpstreamError::Sandbox(error)) => respond_without_sandbox(id, &error, is_for_people),
