@@ -53,11 +53,11 @@ pub use message_filter::MessageFilter;
 pub use nearest::nearest;
 pub use quantity::{ByteSize, Cpu};
 pub use session::{
-    AttachOptions, ClaimRequest, ControlMessage, DownloadRequest, Env, ExecEvent, ExecRequest,
-    ExitStatus, FileInfo, FileKind, FileSystem, GuestChannel, GuestFrame, ListBudget, Notice,
-    Output, OutputCollector, Process, ProcessControl, ProcessDriver, ProcessStdin, Program, Pty,
-    PtySize, Reader, Session, SessionSource, Signal, TargetPolicy, TreeChannel, UploadRequest,
-    Writer, partial_name, temporary_name,
+    Accept, AttachOptions, ClaimRequest, ControlMessage, DownloadRequest, Env, ExecEvent,
+    ExecRequest, ExitStatus, FileInfo, FileKind, FileSystem, GuestChannel, GuestFrame, ListBudget,
+    Notice, Output, OutputCollector, PortListener, Process, ProcessControl, ProcessDriver,
+    ProcessStdin, Program, Pty, PtySize, Reader, Session, SessionSource, Signal, TargetPolicy,
+    TreeChannel, UploadRequest, Writer, partial_name, temporary_name,
 };
 pub use ssh::{
     Access, Endpoint, KeyPair, PrivateKey, PublicKey, command_line, environment_file, guest,

@@ -26,6 +26,7 @@ mod exec;
 mod files;
 mod guest;
 mod jobs;
+mod listen;
 mod options;
 mod pool;
 mod session;

@@ -1,7 +1,7 @@
 //! The session of one sandbox, and the pools of connections under it.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -9,18 +9,19 @@ use sandbox_core::protocol::{self, JobRecord};
 use sandbox_core::{
     Access, AttachOptions, ByteStream, ClaimRequest, ConnectionStage, Connector, Deadline,
     Direction, DownloadRequest, Error, ExecRequest, FileInfo, FilePath, FileSystem, GuestChannel,
-    JobId, ListBudget, Output, Process, Reader, Result, Session, TreeChannel, UploadRequest,
-    Writer, metrics,
+    JobId, ListBudget, Output, PortListener, Process, Reader, Result, Session, TreeChannel,
+    UploadRequest, Writer, metrics,
 };
 use tokio::io::AsyncWriteExt;
 
 use crate::channel::{ChannelIo, ChannelPool};
 use crate::claim;
-use crate::connection::{Opening, Purpose};
+use crate::connection::{Connection, Opening, Purpose};
 use crate::exec::{self, StartRequest, Timeouts};
 use crate::files::{self, FileOps, Uploaded};
 use crate::guest::{self, GuestChannels, OPERATIONS_PER_CONNECTION};
 use crate::jobs;
+use crate::listen;
 use crate::options::SshOptions;
 use crate::pool::{Bounds, Dialer, PoolStatus, SlotPool};
 use crate::sftp::{self, SftpPool, SftpTimeouts, local_error};
@@ -37,6 +38,9 @@ pub(crate) struct Instance {
     files: SftpPool,
     trees: TreeChannels,
     guest: GuestChannels,
+    /// Dials connections that serve ports inside.
+    listening: Dialer,
+    listeners: Mutex<Vec<Weak<Connection>>>,
     timeouts: Timeouts,
 }
 
@@ -106,6 +110,8 @@ impl Instance {
             channel: options.channel_timeout,
         };
         Ok(Self {
+            listening: dialer.with_purpose(options, Purpose::Listening),
+            listeners: Mutex::default(),
             dialer,
             commands: ChannelPool::new(commands, options.prewarm_latency),
             streams: ChannelPool::new(streams, None),
@@ -151,6 +157,17 @@ impl Instance {
         self.streams.close();
         self.trees.pool().close();
         self.guest.pool().close();
+        for listener in self.listeners().drain(..) {
+            if let Some(connection) = listener.upgrade() {
+                connection.kill();
+            }
+        }
+    }
+
+    fn listeners(&self) -> std::sync::MutexGuard<'_, Vec<Weak<Connection>>> {
+        self.listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn has_connections(&self) -> bool {
@@ -304,6 +321,16 @@ impl Session for SshSession {
             path = absolute.to_str().unwrap_or(&path).to_owned();
         }
         self.open_forwarded(Opening::Unix { path }).await
+    }
+
+    async fn listen(&self, port: Option<u16>) -> Result<PortListener> {
+        let deadline = Deadline::from_now(self.0.timeouts.checkout);
+        let (listener, connection) =
+            listen::listen(&self.0.listening, port.unwrap_or(0), deadline).await?;
+        let mut listeners = self.0.listeners();
+        listeners.retain(|listener| listener.strong_count() > 0);
+        listeners.push(Arc::downgrade(&connection));
+        Ok(listener)
     }
 
     async fn start_job(&self, id: &JobId, request: ExecRequest) -> Result<()> {

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use super::{
     AttachOptions, ClaimRequest, DownloadRequest, ExecRequest, FileInfo, FileSystem, GuestChannel,
-    Output, Process, Reader, Session, UploadRequest, Writer,
+    Output, PortListener, Process, Reader, Session, UploadRequest, Writer,
 };
 use crate::protocol::JobRecord;
 use crate::{ByteStream, FilePath, JobId, Result};
@@ -54,5 +54,6 @@ mockall::mock! {
         async fn start_ttl(&self, ttl: Duration) -> Result<Duration>;
         async fn claim(&self, request: ClaimRequest) -> Result<bool>;
         async fn open_guest(&self) -> Result<GuestChannel>;
+        async fn listen(&self, port: Option<u16>) -> Result<PortListener>;
     }
 }

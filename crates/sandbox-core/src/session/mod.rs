@@ -8,6 +8,7 @@ mod file;
 mod file_system;
 mod guest_channel;
 mod list_budget;
+mod listener;
 #[cfg(feature = "mock")]
 mod mock;
 mod notice;
@@ -35,6 +36,7 @@ pub use file::{
 pub use file_system::FileSystem;
 pub use guest_channel::{GuestChannel, GuestFrame};
 pub use list_budget::ListBudget;
+pub use listener::{Accept, PortListener};
 #[cfg(feature = "mock")]
 pub use mock::MockSession;
 pub use notice::Notice;
@@ -116,6 +118,26 @@ pub trait Session: FileSystem {
             "connecting to a Unix socket",
             "this session",
             "let the program inside listen on a TCP port",
+        ))
+    }
+
+    /// Listens on a TCP port of the loopback interface inside the sandbox, whose connections are served here (SSH
+    /// `tcpip-forward`, RFC 4254 §7.1); `None` lets the server choose the port. The listener has a connection of its own.
+    /// It ends with the listener or with this process, and then nothing inside is served any more.
+    ///
+    /// sandbox-sshd has one such port for the whole sandbox, which one client serves at a time. The port stays the same for
+    /// all clients, and no program inside can take it once it was bound.
+    ///
+    /// # Errors
+    ///
+    /// [`Connection`](crate::Error::Connection) if the server refuses it; the default always returns
+    /// [`Unsupported`](crate::Error::Unsupported).
+    async fn listen(&self, port: Option<u16>) -> Result<PortListener> {
+        let _unused = port;
+        Err(Error::unsupported(
+            "serving a port inside",
+            "this session",
+            "let a program inside listen, and connect to it",
         ))
     }
 

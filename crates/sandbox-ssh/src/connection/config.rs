@@ -16,6 +16,8 @@ use crate::options::SshOptions;
 pub(crate) enum Purpose {
     Commands,
     Files,
+    /// Serving a port inside.
+    Listening,
 }
 
 impl Purpose {
@@ -24,6 +26,7 @@ impl Purpose {
         match self {
             Self::Commands => "commands",
             Self::Files => "files",
+            Self::Listening => "listening",
         }
     }
 }
@@ -70,6 +73,12 @@ pub(super) fn russh_config(options: &SshOptions, purpose: Purpose) -> Arc<client
         Purpose::Commands => (2 << 20, 32 << 10),
         // The window limits the bytes in flight, which matters for long round trips.
         Purpose::Files => (8 << 20, 65_535),
+        // Each of many channels may have as much in memory, and a little more.
+        Purpose::Listening => (512 << 10, 32 << 10),
+    };
+    let channel_buffer_size = match purpose {
+        Purpose::Commands | Purpose::Files => 256,
+        Purpose::Listening => 16,
     };
     Arc::new(client::Config {
         client_id: SshId::Standard(Cow::Owned(format!(
@@ -79,7 +88,7 @@ pub(super) fn russh_config(options: &SshOptions, purpose: Purpose) -> Arc<client
         ))),
         window_size,
         maximum_packet_size,
-        channel_buffer_size: 256,
+        channel_buffer_size,
         preferred: preferred_algorithms(),
         keepalive_interval: Some(options.keepalive_interval),
         keepalive_max: options.keepalive_max,

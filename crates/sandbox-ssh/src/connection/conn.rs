@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use russh::client::{Handle, Msg};
 use russh::{Channel, ChannelOpenFailure, Disconnect};
-use sandbox_core::{metrics, protocol};
+use sandbox_core::{ConnectionStage, Error, metrics, protocol};
+use tokio::sync::mpsc;
 
+use super::incoming::IncomingChannel;
 use super::state::{ConnectionState, Handler};
 use crate::text::escape;
 use crate::transport::KillSwitch;
@@ -206,6 +208,35 @@ impl Connection {
             self.opening_us.fetch_min(took, Ordering::Relaxed);
         }
         opened
+    }
+
+    /// Listens on a port inside, once for each connection; 0 lets the server choose. `None` if the server refuses it.
+    pub(crate) async fn listen(
+        &self,
+        port: u16,
+    ) -> sandbox_core::Result<Option<(u16, mpsc::Receiver<IncomingChannel>)>> {
+        let lost = || {
+            let reason = self.state.end_reason().unwrap_or("it has ended");
+            let message = format!("the connection was lost: {reason}");
+            Error::connection(ConnectionStage::Channel, message, None)
+        };
+        let handle = self.handle.as_ref().ok_or_else(lost)?;
+        let Some(incoming) = self.state.incoming.accept() else {
+            return Ok(None);
+        };
+        let asking = handle.tcpip_forward("localhost", u32::from(port));
+        match self.wait_watched(asking).await {
+            Some(Ok(chosen)) => {
+                let listening = if port == 0 { chosen } else { u32::from(port) };
+                // A port that is none is the server's mistake.
+                Ok(u16::try_from(listening)
+                    .ok()
+                    .filter(|port| *port != 0)
+                    .map(|port| (port, incoming)))
+            }
+            Some(Err(russh::Error::RequestDenied)) => Ok(None),
+            Some(Err(_)) | None => Err(lost()),
+        }
     }
 
     /// About one round trip, once three sessions were requested, because the server may be slow with

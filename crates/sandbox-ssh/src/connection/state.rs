@@ -9,6 +9,7 @@ use russh::keys::{HashAlg, PublicKey, PublicKeyOrCertificate};
 use russh::{Channel, ChannelId, ChannelOpenFailure, Names};
 use tokio_util::sync::DropGuard;
 
+use super::incoming::Incoming;
 use crate::text::escape;
 use crate::transport::KillSwitch;
 
@@ -26,6 +27,8 @@ pub(crate) struct ConnectionState {
     open_channels: Mutex<HashSet<ChannelId>>,
     /// How many channels were open when one was last refused.
     allowed_channels: AtomicUsize,
+    /// Where the channels go that the server opens.
+    pub(super) incoming: Incoming,
 }
 
 /// The callbacks of one connection, which live as long as its task.
@@ -44,6 +47,7 @@ impl ConnectionState {
             end_reason: OnceLock::new(),
             open_channels: Mutex::default(),
             allowed_channels: AtomicUsize::new(0),
+            incoming: Incoming::default(),
         }
     }
 
@@ -93,7 +97,7 @@ impl Handler {
     }
 }
 
-/// Refuses the channels that the server tries to open, by dropping `reply`.
+/// Refuses all other channels that the server tries to open, by dropping `reply`.
 macro_rules! refuse {
     ($($name:ident($($argument:ident: $type:ty),*);)*) => {$(
         async fn $name(
@@ -178,8 +182,21 @@ impl client::Handler for Handler {
         Ok(())
     }
 
+    async fn server_channel_open_forwarded_tcpip(
+        &mut self,
+        channel: Channel<Msg>,
+        _address: &str,
+        _port: u32,
+        _originator_address: &str,
+        _originator_port: u32,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), russh::Error> {
+        self.state.incoming.receive(channel, reply).await;
+        Ok(())
+    }
+
     refuse! {
-        server_channel_open_forwarded_tcpip(_a: &str, _p: u32, _oa: &str, _op: u32);
         server_channel_open_forwarded_streamlocal(_path: &str);
         server_channel_open_agent_forward();
         server_channel_open_unknown();

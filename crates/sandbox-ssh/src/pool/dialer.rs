@@ -54,7 +54,7 @@ impl Dialer {
         self.access.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) async fn dial(&self, deadline: Deadline, attempts: u32) -> Result<Connection> {
+    pub(crate) async fn dial(&self, deadline: Deadline, attempts: u32) -> Result<Connection> {
         let access = self.access();
         let begun = Instant::now();
         let dial = metrics::start_dial(self.purpose.name());

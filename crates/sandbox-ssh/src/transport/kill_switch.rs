@@ -74,6 +74,11 @@ impl KillSwitch {
         self.dead.cancelled().await;
     }
 
+    /// As [`wait_ended`](Self::wait_ended), for a task that is polled by hand.
+    pub(crate) fn ended(&self) -> WaitForCancellationFutureOwned {
+        self.dead.clone().cancelled_owned()
+    }
+
     /// Marks the connection as ended when dropped.
     pub(crate) fn end_on_drop(&self) -> DropGuard {
         self.dead.clone().drop_guard()

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use super::owner::OpenConnection;
 use super::request::{ForwardTarget, Request, UnstartedChannel};
+use super::reverse::{ForwardedChannels, NewChannel};
 use super::ssh_config;
 use super::state::ServerState;
 use crate::channel::backlog::Backlog;
@@ -34,6 +35,8 @@ pub(crate) struct Channels {
     gate: Arc<ReadGate>,
     connection: Arc<OpenConnection>,
     entries: HashMap<ChannelId, Entry>,
+    /// Channels that this side opens.
+    forwarded: Arc<ForwardedChannels>,
 }
 
 /// One channel. Dropping it notifies the task that serves the channel.
@@ -53,11 +56,41 @@ impl Channels {
         gate: Arc<ReadGate>,
         connection: Arc<OpenConnection>,
     ) -> Self {
+        let home = server.config.home.clone();
+        let forwarded = ForwardedChannels::new(move || {
+            let (input_writer, input) = new_input(Backlog::new(home.clone()));
+            let (control, controls) = mpsc::channel(1);
+            NewChannel {
+                writer: (input_writer, control),
+                reader: (input, controls),
+            }
+        });
         Self {
             server,
             gate,
             connection,
             entries: HashMap::new(),
+            forwarded,
+        }
+    }
+
+    /// The channels that this side opens.
+    pub(crate) fn forwarded(&self) -> Arc<ForwardedChannels> {
+        Arc::clone(&self.forwarded)
+    }
+
+    /// Adds a channel that this side has opened, once the client has confirmed it.
+    pub(crate) fn add_forwarded(&mut self, id: ChannelId) {
+        self.server.lifetime.touch();
+        if let Some((input, control)) = self.forwarded.take_writer(id) {
+            let entry = Entry {
+                input,
+                control,
+                unstarted: None,
+                env_bytes: 0,
+                is_bulk: false,
+            };
+            self.entries.insert(id, entry);
         }
     }
 

@@ -18,6 +18,7 @@ use super::channels::Channels;
 use super::logins::PendingLogin;
 use super::owner::OpenConnection;
 use super::request::{ForwardTarget, Request};
+use super::reverse::Grant;
 use super::state::ServerState;
 use crate::channel::gate::ReadGate;
 use crate::channel::io::Control;
@@ -35,6 +36,8 @@ pub(crate) struct ConnectionHandler {
     pending: Option<PendingLogin>,
     /// Present once the client has authenticated.
     client: Option<ActivityGuard>,
+    /// Present while the client serves the port inside that it has asked for.
+    grant: Option<Grant>,
 }
 
 impl ConnectionHandler {
@@ -52,6 +55,7 @@ impl ConnectionHandler {
             authenticated,
             pending: Some(pending),
             client: None,
+            grant: None,
         }
     }
 }
@@ -135,6 +139,60 @@ impl Handler for ConnectionHandler {
             path: path.to_owned(),
         };
         self.channels.forward(channel, target, reply, session).await;
+        Ok(())
+    }
+
+    async fn tcpip_forward(
+        &mut self,
+        address: &str,
+        port: &mut u32,
+        session: &mut Session,
+    ) -> Result<bool, Self::Error> {
+        // Other clients forward what the configuration of a user says for all hosts, such as the user's own SSH server.
+        let is_sdk = session
+            .remote_sshid()
+            .starts_with(protocol::CLIENT_ID.as_bytes());
+        if !is_sdk || self.connection.is_closed() {
+            return Ok(false);
+        }
+        let granted = self.server.reverse_port.grant(
+            address,
+            *port,
+            session.handle(),
+            self.channels.forwarded(),
+            Arc::clone(&self.server.lifetime),
+        );
+        match granted {
+            Ok((bound, grant)) => {
+                *port = bound.into();
+                self.grant = Some(grant);
+                Ok(true)
+            }
+            // The reply has no room for words.
+            Err(error) => {
+                tracing::info!(port = *port, %error, "port not forwarded to the client");
+                Ok(false)
+            }
+        }
+    }
+
+    async fn cancel_tcpip_forward(
+        &mut self,
+        _address: &str,
+        _port: u32,
+        _session: &mut Session,
+    ) -> Result<bool, Self::Error> {
+        Ok(self.grant.take().is_some())
+    }
+
+    async fn channel_open_confirmation(
+        &mut self,
+        id: ChannelId,
+        _max_packet_size: u32,
+        _window_size: u32,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.channels.add_forwarded(id);
         Ok(())
     }
 

@@ -8,6 +8,7 @@ mod keys;
 mod logins;
 mod owner;
 mod request;
+mod reverse;
 mod ssh_config;
 mod state;
 mod transport;

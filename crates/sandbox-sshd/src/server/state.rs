@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::keys::AuthorizedKeys;
 use super::logins::PendingLogins;
 use super::owner::Owner;
+use super::reverse::ReversePort;
 use super::ssh_config::ssh_config;
 use crate::config::ServerConfig;
 use crate::error::ServerError;
@@ -34,6 +35,8 @@ pub(crate) struct ServerState {
     /// Cancelled to close all connections.
     pub(crate) stop: CancellationToken,
     pub(crate) owner: Arc<Owner>,
+    /// The way out of the sandbox.
+    pub(crate) reverse_port: Arc<ReversePort>,
 }
 
 impl ServerState {
@@ -85,6 +88,7 @@ impl ServerState {
             pending_logins: PendingLogins::new(config.max_pending_logins),
             stop: CancellationToken::new(),
             owner: Owner::new(authorized_keys, config.is_claimable),
+            reverse_port: Arc::default(),
             config,
         }))
     }

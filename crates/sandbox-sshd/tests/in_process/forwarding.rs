@@ -216,3 +216,30 @@ async fn a_closed_port_and_a_full_connection_are_refused() {
         "{refusal:?}"
     );
 }
+
+#[tokio::test]
+async fn only_a_port_on_the_loopback_interface_is_served_by_the_client() {
+    let sandbox = TestSandbox::new(|config| config);
+    // `RemoteForward` in a user's ssh_config(5) must not reach into a sandbox.
+    let other = sandbox.connect(PIPE).await;
+    assert!(other.tcpip_forward("127.0.0.1", 0).await.is_err());
+    let client = sandbox.connect_as_sdk().await;
+    for address in ["", "0.0.0.0", "::", "*", "10.0.0.1", "::1", "127.0.0.2"] {
+        let refused = client.tcpip_forward(address, 0).await;
+        assert!(refused.is_err(), "{address}");
+    }
+    assert!(client.tcpip_forward("localhost", 70_000).await.is_err());
+    let port = client.tcpip_forward("127.0.0.1", 0).await.unwrap();
+    assert!(client.tcpip_forward("127.0.0.1", 0).await.is_err());
+    client
+        .cancel_tcpip_forward("127.0.0.1", port)
+        .await
+        .unwrap();
+    assert!(
+        client
+            .cancel_tcpip_forward("127.0.0.1", port)
+            .await
+            .is_err()
+    );
+    assert_eq!(client.tcpip_forward("localhost", 0).await.unwrap(), port);
+}
