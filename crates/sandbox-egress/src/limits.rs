@@ -13,7 +13,7 @@ pub struct Limits {
     pub handshake: Duration,
     /// How long a name may take to resolve (10 seconds).
     pub resolve: Duration,
-    /// How long one address may take to connect (10 seconds).
+    /// How long one address may take to connect (10 seconds). All addresses of a name may take twice as long.
     pub connect: Duration,
     /// How long a connection may carry nothing in either direction (one hour).
     pub idle: Duration,

@@ -22,6 +22,9 @@ pub(super) enum FirstBytes {
 /// The longest ClientHello that is read, with the headers of its records. Those of browsers have less than 3 KiB.
 pub(super) const MAX_HELLO: usize = 32 * 1024;
 
+/// The most records that one is spread over. All of them are joined again each time that more arrives.
+const MAX_RECORDS: usize = 256;
+
 const HANDSHAKE_RECORD: u8 = 22;
 const CLIENT_HELLO: u8 = 1;
 const MAX_RECORD: usize = 1 << 14;
@@ -49,9 +52,13 @@ pub(super) fn read_first_bytes(bytes: &[u8]) -> FirstBytes {
 fn join_records(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut message = Vec::new();
     let mut rest = bytes;
+    let mut count = 0;
     while let [kind, major, _minor, high, low, content @ ..] = rest {
         let length = usize::from(u16::from_be_bytes([*high, *low]));
-        if *kind != HANDSHAKE_RECORD || *major != 3 || length == 0 || length > MAX_RECORD {
+        count += 1;
+        let is_usual =
+            *kind == HANDSHAKE_RECORD && *major == 3 && (1..=MAX_RECORD).contains(&length);
+        if !is_usual || count > MAX_RECORDS {
             // Once the ClientHello is complete, other records may follow: early data, for example.
             return is_complete(&message).then_some(message);
         }

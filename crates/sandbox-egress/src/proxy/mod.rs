@@ -71,10 +71,10 @@ struct Shared {
     limits: Limits,
     observer: Observer,
     slots: Semaphore,
-    lookups: Semaphore,
+    lookups: Arc<Semaphore>,
 }
 
-/// Names that are resolved at once. The system's resolver takes a thread for each.
+/// Names that are resolved at once. The system's resolver takes a thread for each, also after the timeout.
 const MAX_LOOKUPS: usize = 32;
 
 impl Proxy {
@@ -167,7 +167,7 @@ impl ProxyBuilder {
             resolver: self.resolver,
             dialer: self.dialer,
             slots: Semaphore::new(self.limits.connections.min(Semaphore::MAX_PERMITS)),
-            lookups: Semaphore::new(MAX_LOOKUPS),
+            lookups: Arc::new(Semaphore::new(MAX_LOOKUPS)),
             limits: self.limits,
             observer: self.observer,
         };

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use sandbox_core::Escaped;
@@ -12,8 +13,7 @@ use super::denial::Denial;
 use super::flow::Grant;
 use crate::Upstream;
 use crate::event::{EgressEvent, EgressOutcome};
-use crate::rules::Refusal;
-use crate::rules::name::{Host, Target};
+use crate::rules::name::{Host, HostName, Target};
 
 /// The most addresses of one name that are looked at.
 const MAX_ADDRESSES: usize = 16;
@@ -24,29 +24,32 @@ impl Shared {
     /// Connects to a target if the rules allow it, and reports it if they do not or if it fails. The address that is
     /// connected to is the one that was checked: a name is resolved once.
     pub(super) async fn open(&self, target: &Target) -> Result<(Box<dyn Upstream>, Grant), Denial> {
-        let opened = match &target.host {
-            Host::Name(name) => self.open_name(target, name.as_str()).await,
-            Host::Address(address) => self.open_literal(target, *address).await,
+        let opening = async {
+            match &target.host {
+                Host::Name(name) => self.open_name(target, name).await,
+                Host::Address(address) => self.open_literal(target, *address).await,
+            }
         };
+        let limit = self.limits.resolve + self.limits.connect * 2;
+        let opened = timeout(limit, opening)
+            .await
+            .unwrap_or_else(|_| Err(Denial::unreachable(io::ErrorKind::TimedOut.into())));
         opened.inspect_err(|denial| self.report_denial(target, denial))
     }
 
     async fn open_name(
         &self,
         target: &Target,
-        name: &str,
+        name: &HostName,
     ) -> Result<(Box<dyn Upstream>, Grant), Denial> {
         let rules = self.rules.borrow().clone();
-        let Host::Name(host) = &target.host else {
-            return Err(Denial::refused(Refusal::malformed(
-                "it is no name",
-                "it is no name",
-            )));
-        };
         let rule = rules
-            .check_name(host, target.port)
+            .check_name(name, target.port)
             .map_err(Denial::refused)?;
-        let found = self.resolve(name).await.map_err(Denial::unresolved)?;
+        let found = self
+            .resolve(name.as_str())
+            .await
+            .map_err(Denial::unresolved)?;
         let mut refused = None;
         let mut failed = None;
         for address in found {
@@ -97,9 +100,16 @@ impl Shared {
     }
 
     async fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>> {
+        let (lookups, resolver) = (Arc::clone(&self.lookups), Arc::clone(&self.resolver));
+        let name = name.to_owned();
         let lookup = async {
-            let _permit = self.lookups.acquire().await.map_err(io::Error::other)?;
-            self.resolver.resolve(name).await
+            let permit = lookups.acquire_owned().await.map_err(io::Error::other)?;
+            // The system's lookup cannot be cancelled, and holds its permit to its end.
+            let lookup = tokio::spawn(async move {
+                let _permit = permit;
+                resolver.resolve(&name).await
+            });
+            lookup.await.map_err(io::Error::other)?
         };
         let mut found = timeout(self.limits.resolve, lookup)
             .await
