@@ -120,10 +120,10 @@ async fn drop_everywhere<F: Future<Output = Result<()>>>(call: impl Fn(AnySessio
             done.unwrap();
             break;
         }
-        turns = if turns < 200 {
+        turns = if turns < 100 {
             turns + 1
         } else {
-            turns + turns / 8
+            turns + turns / 5
         };
         assert!(turns < 100_000_000, "it is never done");
     }

@@ -9,7 +9,7 @@
 use std::path::Path;
 
 /// Mutations of the corpus, and random bytes, for each target.
-const CASES: u64 = 800;
+const CASES: u64 = 400;
 
 /// xorshift64. It needs no quality, but the same numbers on every machine.
 struct Random(u64);
