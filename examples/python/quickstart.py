@@ -1,7 +1,7 @@
 """A sandbox from its creation to its end, with the Python package (docs/PYTHON.md).
 
-    pip install target/wheels/sandbox_sdk-*.whl
-    python examples/python/quickstart.py
+pip install target/wheels/sandbox_sdk-*.whl
+python examples/python/quickstart.py
 """
 
 import subprocess

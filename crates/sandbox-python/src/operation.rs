@@ -85,7 +85,7 @@ impl Operation {
         loop {
             let step = py.detach(|| {
                 let step = next_step(runtime, &mut call);
-                if runtime::is_exiting() {
+                if runtime::must_stay_out() {
                     // The interpreter is being finalised, and would end this thread by force.
                     loop {
                         std::thread::park();
@@ -118,6 +118,11 @@ impl Operation {
         event_loop: Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let runtime = checked(py, runtime::handle())?;
+        if runtime::is_exiting() {
+            // Nobody would deliver the result.
+            let fault = Fault::closed("the interpreter exits, so that this package");
+            return Err(raise(py, fault));
+        }
         logging::update_level(py);
         let mut call = self.take()?;
         let future = event_loop.call_method0("create_future")?;

@@ -4,7 +4,7 @@
 //! that has used this package can use nothing of it: every call raises an error, and nothing is dropped.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::ThreadId;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -14,8 +14,8 @@ use crate::core::fault::Fault;
 const WORKERS: std::ops::RangeInclusive<usize> = 2..=8;
 
 static RUNTIME: OnceLock<(Runtime, u32)> = OnceLock::new();
-/// Set when the interpreter begins to exit.
-static IS_EXITING: AtomicBool = AtomicBool::new(false);
+/// The thread that finalises the interpreter, once it has begun to.
+static EXITING_THREAD: OnceLock<ThreadId> = OnceLock::new();
 
 /// Returns the runtime, which is started by the first call.
 pub(crate) fn handle() -> Result<&'static Handle, Fault> {
@@ -54,11 +54,18 @@ pub(crate) fn is_forked() -> bool {
 
 /// Notes that the interpreter exits: threads that wait without it must not enter it again.
 pub(crate) fn begin_exit() {
-    IS_EXITING.store(true, Ordering::SeqCst);
+    EXITING_THREAD.get_or_init(|| std::thread::current().id());
 }
 
 pub(crate) fn is_exiting() -> bool {
-    IS_EXITING.load(Ordering::SeqCst)
+    EXITING_THREAD.get().is_some()
+}
+
+/// Whether the interpreter exits, and another thread than this one finalises it. That one may still make calls, in
+/// functions that run at the exit.
+pub(crate) fn must_stay_out() -> bool {
+    let exiting = EXITING_THREAD.get();
+    exiting.is_some_and(|thread| *thread != std::thread::current().id())
 }
 
 fn start() -> std::io::Result<Runtime> {

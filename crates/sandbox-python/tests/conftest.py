@@ -7,7 +7,6 @@ import tempfile
 import time
 
 import pytest
-
 from sandbox_sdk import Client, Sandbox
 
 

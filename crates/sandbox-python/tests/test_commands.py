@@ -6,7 +6,6 @@ import signal
 import subprocess
 
 import pytest
-
 from sandbox_sdk import (
     CommandExecutionError,
     CommandTimeoutError,

@@ -9,7 +9,6 @@ import time
 import warnings
 
 import pytest
-
 import sandbox_sdk
 from sandbox_sdk import (
     Client,
@@ -183,7 +182,7 @@ def test_threads_by_the_dozen(sbx):
         try:
             for _ in range(3):
                 results.append(int(sbx.run(["echo", str(number)]).stdout))
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:
             failures.append(error)
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(36)]
@@ -333,6 +332,35 @@ def test_an_exit_with_open_sandboxes(child, client):
     while any(info.id == attached and info.state == "running" for info in client.list()):
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+AT_EXIT = """
+import asyncio, atexit
+
+def clean_up():
+    # Runs after the package has prepared for the exit, because it was registered before it.
+    sandbox.delete()
+    print(len(client.list()), flush=True)
+    try:
+        asyncio.run(sandbox_sdk.AsyncClient().list())
+    except sandbox_sdk.ClosedError as error:
+        print(error, flush=True)
+
+atexit.register(clean_up)
+import sandbox_sdk
+client = sandbox_sdk.Client()
+sandbox = client.create(detached=True, ttl=60)
+others = len(client.list()) - 1
+print(others, flush=True)
+"""
+
+
+def test_functions_that_run_at_the_exit_can_make_calls(child):
+    done = child(AT_EXIT)
+    assert done.returncode == 0, done.stderr
+    before, after, refused = done.stdout.splitlines()
+    assert before == after
+    assert "exits" in refused
 
 
 DAEMON = """

@@ -5,7 +5,6 @@ import pathlib
 import threading
 
 import pytest
-
 from sandbox_sdk import FileTransferError, SandboxFileNotFoundError, SandboxPermissionError
 
 

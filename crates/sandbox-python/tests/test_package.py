@@ -1,5 +1,5 @@
-"""The package as a whole: both styles agree, examples in docstrings run, the command is there, the class of the original
-SDK works."""
+"""The package as a whole: both styles agree, examples in docstrings run, the command is there, the class of the
+original SDK works."""
 
 import asyncio
 import doctest
@@ -11,7 +11,6 @@ import subprocess
 import sys
 
 import pytest
-
 import sandbox_sdk
 from sandbox_sdk import compat
 
@@ -27,6 +26,8 @@ MODULES = [
     "sandbox_sdk.handles",
     "sandbox_sdk.process",
     "sandbox_sdk.sandbox",
+    "sandbox_sdk._completed",
+    "sandbox_sdk._sandbox_commands",
     "sandbox_sdk._sandbox_files",
     "sandbox_sdk.types",
 ]

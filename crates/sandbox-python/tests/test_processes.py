@@ -4,7 +4,6 @@ import signal
 import subprocess
 
 import pytest
-
 from sandbox_sdk import ClosedError, CommandExecutionError, CommandTimeoutError, OperationTimeoutError
 
 
@@ -117,7 +116,10 @@ def test_an_exception_inside_with_does_not_wait(sbx):
             pid = next(process).data.strip()
             raise KeyError
     # The hangup has ended it.
-    assert sbx.shell(f"for i in $(seq 50); do kill -0 {pid} 2>/dev/null || exit 0; sleep 0.1; done; exit 1").returncode == 0
+    assert (
+        sbx.shell(f"for i in $(seq 50); do kill -0 {pid} 2>/dev/null || exit 0; sleep 0.1; done; exit 1").returncode
+        == 0
+    )
 
 
 def test_text_needs_text(sbx):

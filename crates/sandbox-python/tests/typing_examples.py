@@ -29,3 +29,14 @@ async def awaited(client: AsyncClient) -> str:
         async for line in lines:
             print(line.data)
         return (await sbx.run(["ls"], text=True)).stdout
+
+
+def refused(client: Client) -> None:
+    with client.create() as sbx:
+        sbx.run(["ls"], input="text without text=True")  # type: ignore[call-overload]
+        sbx.run(["ls"], unknown=1)  # type: ignore[call-overload]
+        sbx.run(["ls"], env={"A": 1})  # type: ignore[dict-item]
+        client.create(ttl="60")  # type: ignore[arg-type]
+        client.pool(size=1, images="x")  # type: ignore[call-arg]
+        number: int = sbx.run(["ls"], errors="strict").stdout  # type: ignore[assignment]
+        print(number)

@@ -6,8 +6,8 @@
 '42\\n'
 
 Everything is there for threads (:class:`Client`, :class:`Sandbox`) and for asyncio (:class:`AsyncClient`,
-:class:`AsyncSandbox`). Calls that wait do not hold the interpreter's lock; Ctrl-C, or cancelling the task, ends them and
-what they were doing. The log goes to :mod:`logging`, below the logger ``sandbox_sdk``.
+:class:`AsyncSandbox`). Calls that wait do not hold the interpreter's lock; Ctrl-C, or cancelling the task, ends them
+and what they were doing. The log goes to :mod:`logging`, below the logger ``sandbox_sdk``.
 
 A process that was forked from one that uses this package cannot use it: start processes with ``spawn``.
 """
@@ -18,13 +18,50 @@ from .async_handles import AsyncJob, AsyncPool
 from .async_process import AsyncProcess, AsyncProcessInput
 from .async_sandbox import AsyncSandbox
 from .client import Client
-from .exceptions import *
-from .exceptions import __all__ as _exceptions
+from .exceptions import (
+    BackendError,
+    ClosedError,
+    CommandExecutionError,
+    CommandTimeoutError,
+    ConfigError,
+    FileTransferError,
+    ForkError,
+    InvalidArgumentError,
+    OperationTimeoutError,
+    PoolEmptyError,
+    RefusedError,
+    SandboxCreationError,
+    SandboxCreationTimeoutError,
+    SandboxDeletionError,
+    SandboxError,
+    SandboxExistsError,
+    SandboxFileExistsError,
+    SandboxFileNotFoundError,
+    SandboxNotFoundError,
+    SandboxPermissionError,
+    SSHConnectionError,
+    UnsupportedError,
+)
 from .handles import Forward, Job, Pool
 from .process import Process, ProcessInput
 from .sandbox import Sandbox
-from .types import *
-from .types import __all__ as _types
+from .types import (
+    Chunk,
+    CompletedProcess,
+    Diagnosis,
+    FileInfo,
+    JobInfo,
+    JobLog,
+    PoolStatus,
+    PreflightCheck,
+    SandboxEvent,
+    SandboxInfo,
+    SweepReport,
+    TransferProgress,
+    TransferReport,
+    TreeReport,
+    Usage,
+)
 
 __all__ = [
     "AsyncClient",
@@ -33,14 +70,49 @@ __all__ = [
     "AsyncProcess",
     "AsyncProcessInput",
     "AsyncSandbox",
+    "BackendError",
+    "Chunk",
     "Client",
+    "ClosedError",
+    "CommandExecutionError",
+    "CommandTimeoutError",
+    "CompletedProcess",
+    "ConfigError",
+    "Diagnosis",
+    "FileInfo",
+    "FileTransferError",
+    "ForkError",
     "Forward",
+    "InvalidArgumentError",
     "Job",
+    "JobInfo",
+    "JobLog",
+    "OperationTimeoutError",
     "Pool",
+    "PoolEmptyError",
+    "PoolStatus",
+    "PreflightCheck",
     "Process",
     "ProcessInput",
+    "RefusedError",
+    "SSHConnectionError",
     "Sandbox",
+    "SandboxCreationError",
+    "SandboxCreationTimeoutError",
+    "SandboxDeletionError",
+    "SandboxError",
+    "SandboxEvent",
+    "SandboxExistsError",
+    "SandboxFileExistsError",
+    "SandboxFileNotFoundError",
+    "SandboxInfo",
+    "SandboxNotFoundError",
+    "SandboxPermissionError",
+    "SweepReport",
+    "TransferProgress",
+    "TransferReport",
+    "TreeReport",
+    "UnsupportedError",
+    "Usage",
     "__version__",
-    *_exceptions,
-    *_types,
 ]

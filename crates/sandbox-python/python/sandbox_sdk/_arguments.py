@@ -7,7 +7,7 @@ import json
 import os
 import signal as signals
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Union
+from typing import Any, TypedDict, Union
 
 from .exceptions import InvalidArgumentError
 
@@ -15,10 +15,59 @@ StrPath = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
 """A path: text, bytes, or an object with ``__fspath__``."""
 Args = Sequence[StrPath]
 """A program and its arguments."""
-Duration = Union[float, int, datetime.timedelta]
+Duration = float | int | datetime.timedelta
 """Seconds, or a timedelta."""
-Signal = Union[int, str, signals.Signals]
+Signal = int | str | signals.Signals
 """A signal: its number on Linux, or its name with or without ``SIG``."""
+
+
+class CommandOptions(TypedDict, total=False):
+    """The options of commands that do not change the type of the result."""
+
+    cwd: StrPath | None
+    env: Mapping[str, str] | None
+    timeout: Duration | None
+    pty: bool | tuple[int, int] | None
+
+
+class RunOptions(CommandOptions, total=False):
+    """Those of commands that run to their end."""
+
+    check: bool
+    output_cap: int | None
+    output_grace: Duration | None
+
+
+class PopenOptions(CommandOptions, total=False):
+    """Those of commands that are used while they run."""
+
+    shell: bool
+    stdin: int | bool | None
+    term: str | None
+
+
+class CreateOptions(TypedDict, total=False):
+    """The options of a new sandbox, as :meth:`Client.create` has them."""
+
+    name: str | None
+    image: str | None
+    cpu: str | int | float | None
+    memory: str | int | None
+    disk: str | int | None
+    pids: int | None
+    labels: Mapping[str, str] | None
+    annotations: Mapping[str, str] | None
+    env: Mapping[str, str] | None
+    secret_env: Mapping[str, str] | None
+    init: Iterable[str | Args]
+    ttl: Duration | None
+    max_lifetime: Duration | None
+    idle_timeout: Duration | None
+    create_timeout: Duration | None
+    on_expiry: str | None
+    detached: bool
+    backend_options: Mapping[str, Any] | None
+
 
 PIPE = -1
 """As :data:`subprocess.PIPE`: the caller writes the standard input."""

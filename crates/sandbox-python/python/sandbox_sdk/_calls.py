@@ -19,8 +19,8 @@ async def finish(operation: Operation) -> Any:
 
 
 async def finish_creation(operation: Operation) -> Any:
-    """Make a call that creates a sandbox. If the task is cancelled at the moment when the sandbox was handed over, it is
-    deleted, because the caller never sees it."""
+    """Make a call that creates a sandbox. If the task is cancelled at the moment when the sandbox was handed over, it
+    is deleted, because the caller never sees it."""
     future = operation.start(asyncio.get_running_loop())
     try:
         return await future

@@ -7,9 +7,9 @@ from collections import deque
 from typing import Any, Generic
 
 from ._arguments import Signal
+from ._completed import Chunk, Stream, T
 from ._sandbox import Operation, RawJob, RawProcess
 from .exceptions import OperationTimeoutError
-from .types import Chunk, Stream, T
 
 OUTPUT_CAP = 16 << 20
 """How much of each stream `communicate` keeps."""

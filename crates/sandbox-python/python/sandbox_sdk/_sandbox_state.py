@@ -72,7 +72,9 @@ def text_form(text: bool, encoding: str | None, errors: str | None) -> tuple[str
     return (encoding or "utf-8" if wants_text else None), errors or "replace"
 
 
-def completed(args: Any, found: tuple[Any, ...], encoding: str | None, errors: str, check: bool) -> CompletedProcess[Any]:
+def completed(
+    args: Any, found: tuple[Any, ...], encoding: str | None, errors: str, check: bool
+) -> CompletedProcess[Any]:
     code, stdout, stderr, stdout_dropped, stderr_dropped, held, truncated = found
     if encoding is not None:
         stdout = plain_lines(stdout.decode(encoding, errors))

@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import _sandbox
-from ._arguments import Args, Duration, create_options, pool_options, texts
+from ._arguments import Args, CreateOptions, Duration, create_options, pool_options, texts
 from ._calls import finish, finish_creation
 from ._client_state import client_options
 from ._progress import event_report
 from ._sandbox import RawClient
-from .exceptions import ClosedError
 from .async_handles import AsyncPool
 from .async_sandbox import AsyncSandbox
+from .exceptions import ClosedError
 from .types import EventCallback, PreflightCheck, SandboxInfo, SweepReport
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = ["AsyncClient"]
 
@@ -129,11 +132,13 @@ class AsyncClient:
         *,
         on_empty: str | Duration | None = None,
         on_event: EventCallback | None = None,
-        **options: Any,
+        **options: Unpack[CreateOptions],
     ) -> AsyncSandbox:
         """As :meth:`Client.from_pool`."""
         claim = {"on_empty": on_empty}
-        raw = await finish_creation((await self._open()).claim(pool, create_options(**options), claim, event_report(on_event)))
+        raw = await finish_creation(
+            (await self._open()).claim(pool, create_options(**options), claim, event_report(on_event))
+        )
         return AsyncSandbox(raw, is_owner=True, is_detached=bool(options.get("detached")))
 
     async def get(self, id: str) -> AsyncSandbox:
@@ -163,15 +168,17 @@ class AsyncClient:
         max_age: Duration | None = None,
         concurrency: int | None = None,
         on_empty: str | Duration = "create",
-        **options: Any,
+        **options: Unpack[CreateOptions],
     ) -> AsyncPool:
         """As :meth:`Client.pool`."""
         settings = pool_options(size, max_size, max_age, concurrency, on_empty)
         return AsyncPool(await finish((await self._open()).pool(create_options(**options), settings)))
 
-    async def preflight(self, **options: Any) -> Sequence[PreflightCheck]:
+    async def preflight(self, **options: Unpack[CreateOptions]) -> Sequence[PreflightCheck]:
         """As :meth:`Client.preflight`."""
-        return [PreflightCheck(*check) for check in await finish((await self._open()).preflight(create_options(**options)))]
+        return [
+            PreflightCheck(*check) for check in await finish((await self._open()).preflight(create_options(**options)))
+        ]
 
     async def sweep(self, *, dry_run: bool = False) -> SweepReport:
         """As :meth:`Client.sweep`."""

@@ -8,9 +8,9 @@ from typing import Any, Generic
 
 from ._arguments import Duration, Signal, content, seconds
 from ._calls import finish
+from ._completed import Chunk, T
 from ._process_state import OUTPUT_CAP, LineSplitter, ProcessState, signal_operation, still_running
 from ._sandbox import RawProcess
-from .types import Chunk, T
 
 __all__ = ["AsyncProcess", "AsyncProcessInput"]
 
@@ -91,9 +91,7 @@ class AsyncProcess(ProcessState[T], Generic[T]):
         for line in splitter.finish():
             yield line
 
-    async def communicate(
-        self, input: bytes | str | None = None, timeout: Duration | None = None
-    ) -> tuple[T, T]:
+    async def communicate(self, input: bytes | str | None = None, timeout: Duration | None = None) -> tuple[T, T]:
         """As :meth:`Process.communicate`."""
         data = None if input is None else content(input, "input", self._encoding)
         limit = seconds(timeout, "timeout")

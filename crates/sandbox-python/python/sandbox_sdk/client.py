@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import _sandbox
-from ._arguments import Args, Duration, create_options, pool_options, texts
+from ._arguments import Args, CreateOptions, Duration, create_options, pool_options, texts
 from ._calls import wait
 from ._client_state import client_options
 from ._progress import event_report
@@ -16,6 +16,9 @@ from .exceptions import ClosedError
 from .handles import Pool
 from .sandbox import Sandbox
 from .types import EventCallback, PreflightCheck, SandboxInfo, SweepReport
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = ["Client"]
 
@@ -159,7 +162,7 @@ class Client:
         *,
         on_empty: str | Duration | None = None,
         on_event: EventCallback | None = None,
-        **options: Any,
+        **options: Unpack[CreateOptions],
     ) -> Sandbox:
         """Claim a sandbox from a pool that processes share, such as one that ``sandbox pool run`` fills.
 
@@ -210,7 +213,7 @@ class Client:
         max_age: Duration | None = None,
         concurrency: int | None = None,
         on_empty: str | Duration = "create",
-        **options: Any,
+        **options: Unpack[CreateOptions],
     ) -> Pool:
         """Start a pool of sandboxes that wait until this program takes them.
 
@@ -223,7 +226,7 @@ class Client:
         settings = pool_options(size, max_size, max_age, concurrency, on_empty)
         return Pool(wait(self._raw.pool(create_options(**options), settings)))
 
-    def preflight(self, **options: Any) -> Sequence[PreflightCheck]:
+    def preflight(self, **options: Unpack[CreateOptions]) -> Sequence[PreflightCheck]:
         """Check whether a sandbox with these options of :meth:`create` could be created, without creating one."""
         return [PreflightCheck(*check) for check in wait(self._raw.preflight(create_options(**options)))]
 

@@ -271,7 +271,7 @@ def _positional(
         given.pop(0)
     if len(given) != len(missing):
         raise TypeError(f"expected {', '.join(named)}, got {len(arguments)} positional arguments")
-    values = dict(named, **dict(zip(missing, given)))
+    values = dict(named, **dict(zip(missing, given, strict=True)))
     return [value for value in values.values() if value is not None], timeout
 
 

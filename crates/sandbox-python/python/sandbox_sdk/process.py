@@ -8,9 +8,9 @@ from typing import Any, Generic
 
 from ._arguments import Duration, Signal, content, seconds
 from ._calls import wait
+from ._completed import Chunk, T
 from ._process_state import OUTPUT_CAP, LineSplitter, ProcessState, signal_operation, still_running
 from ._sandbox import RawProcess
-from .types import Chunk, T
 
 __all__ = ["Process", "ProcessInput"]
 
@@ -98,9 +98,7 @@ class Process(ProcessState[T], Generic[T]):
             yield from splitter.push(chunk)
         yield from splitter.finish()
 
-    def communicate(
-        self, input: bytes | str | None = None, timeout: Duration | None = None
-    ) -> tuple[T, T]:
+    def communicate(self, input: bytes | str | None = None, timeout: Duration | None = None) -> tuple[T, T]:
         """Write ``input``, close the standard input, read the output to its end, and wait for the command. Returns
         standard output and standard error, each at most 16 MiB from its beginning; what is beyond is in
         :attr:`notices`.
