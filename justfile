@@ -112,7 +112,7 @@ wheel *ARGS:
 fuzz *ARGS:
     cargo xtask fuzz "$@"
 
-# Run a benchmark: local, ssh or k8s
+# Run a benchmark: local, ssh, python, k8s …
 bench *ARGS:
     cargo xtask bench "$@"
 

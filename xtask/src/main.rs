@@ -39,6 +39,7 @@ cargo xtask bench local   time local sandboxes next to OpenSSH and plain process
 cargo xtask bench gateway time sandboxes through the gateway next to a direct session
 cargo xtask bench pool    time takes from a pool next to cold creations: locally, and on the cluster
                           of SANDBOX_KUBECONFIG if that is set
+cargo xtask bench python  time the Python package of target/wheels next to the facade, paramiko and asyncssh
 cargo xtask bench ssh     time the SSH engine next to OpenSSH, rsync, paramiko and asyncssh (--help)
 cargo xtask bench k8s     time sandboxes on a cluster next to plain Pods and kubectl
                           (parts: start, exec, transfer, crowd, pool)

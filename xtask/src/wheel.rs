@@ -40,6 +40,10 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
         .args(["--auditwheel", "repair"]);
     if let Some(policy) = options.policy {
         maturin.args(["--compatibility", policy, "--zig"]);
+        if policy.starts_with("musllinux") {
+            let target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
+            maturin.args(["--target", &target]);
+        }
     }
     run_tool(maturin, "maturin")?;
     println!("the wheel is in {OUTPUT}");
@@ -68,7 +72,9 @@ impl<'a> Options<'a> {
             left = rest;
         }
         if !left.is_empty() {
-            bail!("cargo xtask wheel takes only --servers amd64,arm64 and --policy manylinux_2_28");
+            bail!(
+                "cargo xtask wheel takes only --servers amd64,arm64 and --policy manylinux_2_28 or musllinux_1_2"
+            );
         }
         Ok(options)
     }

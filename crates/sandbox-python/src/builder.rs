@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use sandbox::{Client, Error, ExecRequest, Result, SandboxBuilder};
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::core::arguments::duration;
+use crate::core::arguments::optional_duration;
 use crate::records::event_record;
 use crate::value::Value;
 
@@ -92,17 +92,17 @@ impl CreateOptions {
         for command in self.init {
             builder = builder.init(command.into_request());
         }
-        if let Some(ttl) = self.ttl {
-            builder = builder.ttl(duration("ttl", ttl)?);
+        if let Some(ttl) = optional_duration("ttl", self.ttl)? {
+            builder = builder.ttl(ttl);
         }
-        if let Some(max) = self.max_lifetime {
-            builder = builder.max_lifetime(duration("max_lifetime", max)?);
+        if let Some(max) = optional_duration("max_lifetime", self.max_lifetime)? {
+            builder = builder.max_lifetime(max);
         }
-        if let Some(idle) = self.idle_timeout {
-            builder = builder.idle_timeout(duration("idle_timeout", idle)?);
+        if let Some(idle) = optional_duration("idle_timeout", self.idle_timeout)? {
+            builder = builder.idle_timeout(idle);
         }
-        if let Some(timeout) = self.create_timeout {
-            builder = builder.create_timeout(duration("create_timeout", timeout)?);
+        if let Some(timeout) = optional_duration("create_timeout", self.create_timeout)? {
+            builder = builder.create_timeout(timeout);
         }
         if let Some(on_expiry) = &self.on_expiry {
             builder = builder.on_expiry(on_expiry.parse()?);

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::core::fault::Fault;
-use crate::operation::{Operation, Outcome, Reports};
+use crate::operation::{Operation, Reports};
 use crate::runtime::Guarded;
-use crate::value::{Instance, NewObject, Value};
+use crate::value::{Instance, NewObject, Outcome, Value};
 use pyo3::prelude::*;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 

@@ -5,11 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use pyo3::prelude::*;
-use sandbox::{Client, Error, ListFilter, Result, SandboxId, Settings, SweepOptions};
+use sandbox::{Client, ListFilter, Result, SandboxId, Settings, SweepOptions};
 
-use crate::builder::{CreateOptions, InitCommand, report_events};
+use crate::builder::{CreateOptions, report_events};
 use crate::calls::{Shared, nothing, object, operation, reporting_operation, share};
-use crate::core::arguments::duration;
 use crate::errors::checked;
 use crate::operation::Operation;
 use crate::pools::{ClaimOptions, PoolOptions, RawPool};
@@ -195,19 +194,4 @@ impl RawClient {
         let client = checked(py, self.client.get())?;
         Ok((client.backend_name(), client.location().map(str::to_owned)))
     }
-}
-
-/// Reads a duration that may be missing.
-pub(crate) fn optional_duration(
-    argument: &str,
-    seconds: Option<f64>,
-) -> Result<Option<Duration>, Error> {
-    seconds
-        .map(|seconds| duration(argument, seconds))
-        .transpose()
-}
-
-/// Initial commands, as requests.
-pub(crate) fn requests(commands: Vec<InitCommand>) -> impl Iterator<Item = sandbox::ExecRequest> {
-    commands.into_iter().map(InitCommand::into_request)
 }

@@ -9,8 +9,7 @@ use tokio::task::AbortHandle;
 
 use crate::delivery::deliver;
 use crate::errors::raise;
-use crate::operation::Outcome;
-use crate::value::{Value, unexpected};
+use crate::value::{Outcome, Value, unexpected};
 
 /// A future of an event loop that waits for a call. A task of the runtime owns it, and never enters the interpreter.
 #[derive(Clone)]

@@ -71,9 +71,9 @@ impl RawFiles {
         })
     }
 
-    fn rename(&self, from: Vec<u8>, to: Vec<u8>) -> Operation {
+    fn rename(&self, path: Vec<u8>, target: Vec<u8>) -> Operation {
         operation(&self.sandbox, |sandbox| async move {
-            nothing(sandbox.files().rename(from, to).await)
+            nothing(sandbox.files().rename(path, target).await)
         })
     }
 

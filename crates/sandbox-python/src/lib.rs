@@ -3,8 +3,9 @@
 //!
 //! One core serves both styles: a blocking call waits for an operation, an asyncio call awaits it.
 
-// Imports point down: the module uses the classes, they use calls, operation and records, operation uses event_loop,
-// that uses delivery and errors, and all of them use value, runtime and core.
+// Imports point down: client uses pools, pools uses sandbox_object, that uses the other classes; they use calls, builder
+// and records, calls uses operation, that uses event_loop and logging, these use delivery and errors, and all of them use
+// value, runtime and core.
 mod builder;
 mod calls;
 mod client;

@@ -12,7 +12,7 @@ use crate::core::fault::Fault;
 use crate::errors::{checked, raise};
 use crate::event_loop::Waiter;
 use crate::runtime::{self, Guarded};
-use crate::value::Value;
+use crate::value::{Outcome, Value};
 use crate::{logging, value};
 
 /// How often it is checked that the event loop that awaits a call was not closed.
@@ -20,7 +20,6 @@ const LOOP_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a waiting thread looks for signals such as that of Ctrl-C.
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
 
-pub(crate) type Outcome = Result<Value, Fault>;
 type Work = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 /// A call that has not been made yet. It is made once: by `wait`, or by `start`.

@@ -8,7 +8,7 @@ use sandbox::{FromPool, OnEmpty, Pool, PoolBuilder, Result, Take};
 
 use crate::builder::InitCommand;
 use crate::calls::{Shared, nothing, operation, share};
-use crate::client::{optional_duration, requests};
+use crate::core::arguments::{duration, optional_duration};
 use crate::errors::checked;
 use crate::operation::Operation;
 use crate::records::pool_record;
@@ -36,9 +36,7 @@ pub(crate) enum OnEmptyOption {
 impl OnEmptyOption {
     fn into_choice(self) -> Result<OnEmpty> {
         match self {
-            Self::Seconds(seconds) => Ok(OnEmpty::Wait(crate::core::arguments::duration(
-                "on_empty", seconds,
-            )?)),
+            Self::Seconds(seconds) => Ok(OnEmpty::Wait(duration("on_empty", seconds)?)),
             Self::Word(word) => match word.as_str() {
                 "create" => Ok(OnEmpty::Create),
                 "fail" => Ok(OnEmpty::Fail),
@@ -110,8 +108,8 @@ impl TakeOptions {
         for (name, value) in self.secret_env {
             take = take.secret_env(name, value);
         }
-        for request in requests(self.init) {
-            take = take.init(request);
+        for command in self.init {
+            take = take.init(command.into_request());
         }
         if let Some(ttl) = optional_duration("ttl", self.ttl)? {
             take = take.ttl(ttl);

@@ -12,8 +12,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::Mutex;
 
 use crate::calls::{Shared, nothing, operation, share};
-use crate::client::optional_duration;
-use crate::core::arguments::{returncode, signal};
+use crate::core::arguments::{optional_duration, returncode, signal};
 use crate::core::fault::Fault;
 use crate::operation::Operation;
 use crate::records::exec_event;

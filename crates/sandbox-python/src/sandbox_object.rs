@@ -8,18 +8,17 @@ use pyo3::prelude::*;
 use sandbox::{Command, Error, LogOptions, Result, Sandbox};
 
 use crate::calls::{Shared, nothing, object, operation, share};
-use crate::client::optional_duration;
-use crate::core::arguments::duration;
+use crate::core::arguments::{duration, optional_duration};
 use crate::errors::checked;
 use crate::files::RawFiles;
 use crate::jobs::RawJob;
-use crate::operation::{Operation, Outcome};
+use crate::operation::Operation;
 use crate::ports::RawForward;
 use crate::process::RawProcess;
 use crate::records::{diagnosis_record, info_record, job_record, output_record, usage_record};
 use crate::runtime;
 use crate::transfers::RawTransfers;
-use crate::value::{NewObject, Value};
+use crate::value::{NewObject, Outcome, Value};
 
 /// The most bytes of a log that are returned: 16 MiB, its end.
 const LOG_CAP: usize = 16 << 20;

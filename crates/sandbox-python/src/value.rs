@@ -11,6 +11,11 @@ use pyo3::pyclass_init::PyClassInitializer;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 use sandbox::FilePath;
 
+use crate::core::fault::Fault;
+
+/// How a call ended.
+pub(crate) type Outcome = Result<Value, Fault>;
+
 /// A result.
 pub(crate) enum Value {
     None,

@@ -7,6 +7,7 @@ import tempfile
 import time
 
 import pytest
+
 from sandbox_sdk import Client, Sandbox
 
 

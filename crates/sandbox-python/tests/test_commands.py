@@ -6,6 +6,7 @@ import signal
 import subprocess
 
 import pytest
+
 from sandbox_sdk import (
     CommandExecutionError,
     CommandTimeoutError,

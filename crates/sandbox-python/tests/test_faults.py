@@ -9,6 +9,7 @@ import time
 import warnings
 
 import pytest
+
 import sandbox_sdk
 from sandbox_sdk import (
     Client,

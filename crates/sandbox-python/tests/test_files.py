@@ -5,6 +5,7 @@ import pathlib
 import threading
 
 import pytest
+
 from sandbox_sdk import FileTransferError, SandboxFileNotFoundError, SandboxPermissionError
 
 

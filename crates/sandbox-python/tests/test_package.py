@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 import pytest
+
 import sandbox_sdk
 from sandbox_sdk import compat
 

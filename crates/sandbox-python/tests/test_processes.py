@@ -4,6 +4,7 @@ import signal
 import subprocess
 
 import pytest
+
 from sandbox_sdk import ClosedError, CommandExecutionError, CommandTimeoutError, OperationTimeoutError
 
 

@@ -10,6 +10,7 @@ mod k8s;
 mod local;
 mod openssh;
 mod pool;
+mod python;
 #[cfg(feature = "bench-k8s")]
 mod scale;
 mod ssh;
@@ -18,6 +19,7 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
     match args {
         ["local"] => local::run(),
         ["gateway"] => gateway::run(),
+        ["python"] => python::run(),
         // A process that `bench gateway` starts.
         ["gateway-server", directory] => gateway::server::serve(directory),
         ["pool"] => {
@@ -42,6 +44,6 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
         ["scale-server"] => scale::server::serve(),
         #[cfg(feature = "bench-k8s")]
         ["scale-client", port, size] => scale::client::run(port, size),
-        _ => bail!("name a benchmark: local, gateway, pool, ssh, k8s or scale"),
+        _ => bail!("name a benchmark: local, gateway, pool, python, ssh, k8s or scale"),
     }
 }

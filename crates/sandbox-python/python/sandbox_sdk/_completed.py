@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
 
 from .exceptions import CommandExecutionError
 
@@ -66,10 +66,21 @@ def _failure_text(returncode: int, stderr: str | bytes) -> str:
     return f"the command failed with {how}" + (f": {safe}" if safe else "")
 
 
-class Chunk(NamedTuple, Generic[T]):
-    """A piece of the output of a running command."""
+if TYPE_CHECKING:
 
-    stream: Stream
-    """Where it was written. With a terminal everything is ``stdout``."""
-    data: T
-    """What was written."""
+    class Chunk(NamedTuple, Generic[T]):
+        stream: Stream
+        data: T
+
+else:
+    # Python 3.10 has no generic NamedTuple.
+    class Chunk(NamedTuple):
+        """A piece of the output of a running command."""
+
+        stream: Stream
+        """Where it was written. With a terminal everything is ``stdout``."""
+        data: str | bytes
+        """What was written."""
+
+        def __class_getitem__(cls, _kind):
+            return cls

@@ -32,6 +32,17 @@ pub(crate) fn duration(argument: &str, seconds: f64) -> Result<Duration> {
     ))
 }
 
+/// Returns a duration that may be missing.
+///
+/// # Errors
+///
+/// As [`duration`].
+pub(crate) fn optional_duration(argument: &str, seconds: Option<f64>) -> Result<Option<Duration>> {
+    seconds
+        .map(|seconds| duration(argument, seconds))
+        .transpose()
+}
+
 /// Returns a signal by its number on Linux.
 ///
 /// # Errors
