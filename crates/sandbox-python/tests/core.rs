@@ -5,7 +5,7 @@ mod core;
 
 use std::time::Duration;
 
-use core::arguments::{duration, returncode, signal};
+use core::arguments::{duration, optional_duration, returncode, signal};
 use core::fault::{Fault, Field};
 use sandbox::{
     CommandCause, ConnectionStage, CreationError, CreationReason, CreationStage, Direction, Error,
@@ -206,6 +206,8 @@ fn only_signals_of_linux_are_accepted() {
 #[test]
 fn only_durations_that_clocks_can_add_are_accepted() {
     assert_eq!(duration("ttl", 0.5).unwrap(), Duration::from_millis(500));
+    assert_eq!(optional_duration("ttl", None).unwrap(), None);
+    assert!(optional_duration("ttl", Some(-1.0)).is_err());
     for seconds in [-0.1, f64::NAN, f64::INFINITY, 1e300] {
         let error = duration("ttl", seconds).unwrap_err().to_string();
         assert!(error.starts_with("ttl "), "{error}");
