@@ -34,6 +34,8 @@ pub struct Settings {
     pub resources: Resources,
     /// The default lifetime of sandboxes.
     pub lifetime: Lifetime,
+    /// What sandboxes may reach, as text: a preset, then `+RULE` and `-RULE`. `None` serves no way out.
+    pub egress: Option<String>,
     /// Timeouts.
     pub timeouts: Timeouts,
     /// Connections to sandboxes.
@@ -186,6 +188,7 @@ impl Default for Settings {
             output_cap: ByteSize::from_mib(16),
             resources: Resources::default(),
             lifetime: Lifetime::default(),
+            egress: None,
             timeouts: Timeouts::default(),
             ssh: SshSettings::default(),
             local: LocalSettings::default(),

@@ -48,6 +48,8 @@ const TIMEOUT: &str = "a time such as 500ms, 90s, 30m or 2h, above zero";
 const TIMEOUT_OR_NONE: &str = "a time such as 500ms, 90s, 30m or 2h, above zero, or none";
 const IMAGE: &str = "an image reference such as python:3.12-slim or registry.example.com/name:tag";
 const ABSOLUTE_PATH: &str = "an absolute path";
+const EGRESS: &str =
+    "none, packages, internet or open, then rules such as +api.example.com:443 or -10.0.0.0/8";
 const ISOLATION: &str = "auto, namespaces, landlock or none";
 const INJECTION: &str = "auto, image-volume, init-container, upload, baked or image";
 const SECURITY_PROFILE: &str = "restricted or baseline";
@@ -105,6 +107,10 @@ variables! {
     "ATTACH_TIMEOUT", file, Some("60s"), LIFETIME_OR_NONE,
         "Ends a sandbox after this long without a connected client; with none, it outlives the program that created it.",
         |s, v| set(&mut s.lifetime.attach_timeout, v.duration_or_none(SECOND));
+
+    "EGRESS", environment, None, EGRESS,
+        "What a sandbox may reach, through a proxy in the program that created it: a preset, then +RULE to allow and -RULE to deny.",
+        |s, v| set(&mut s.egress, v.line().map(Some));
 
     "CREATE_TIMEOUT", file, Some("5m"), TIMEOUT,
         "Timeout for creating a sandbox, until it can be used.",

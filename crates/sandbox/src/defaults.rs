@@ -4,7 +4,10 @@ use std::time::Duration;
 
 #[cfg(any(feature = "k8s", feature = "local"))]
 use sandbox_config::Settings;
+#[cfg(any(feature = "k8s", feature = "local"))]
+use sandbox_core::{Error, Result};
 use sandbox_core::{Lifetime, Output, Resources};
+use sandbox_egress::Egress;
 
 /// Default values of a client, which individual calls can override.
 ///
@@ -24,6 +27,8 @@ pub struct Defaults {
     pub resources: Resources,
     /// When a sandbox ends.
     pub lifetime: Lifetime,
+    /// What sandboxes may reach; `None` serves no way out.
+    pub egress: Option<Egress>,
     /// Timeout of a creation, until SSH answers.
     pub create_timeout: Duration,
     /// Timeout of a new connection.
@@ -40,6 +45,7 @@ impl Default for Defaults {
             image: None,
             resources: Resources::default(),
             lifetime: Lifetime::default(),
+            egress: None,
             create_timeout: Duration::from_secs(300),
             connect_timeout: Duration::from_secs(15),
             command_timeout: None,
@@ -50,8 +56,16 @@ impl Default for Defaults {
 
 #[cfg(any(feature = "k8s", feature = "local"))]
 impl Defaults {
-    pub(crate) fn from_settings(settings: &Settings) -> Self {
-        Self {
+    /// # Errors
+    ///
+    /// [`Error::Config`](crate::Error::Config) for a value that only this crate can read.
+    pub(crate) fn from_settings(settings: &Settings) -> Result<Self> {
+        let egress = settings.egress.as_deref().map(str::parse).transpose();
+        let egress = egress.map_err(|error: Error| Error::Config {
+            message: format!("SANDBOX_EGRESS: {error}"),
+        })?;
+        Ok(Self {
+            egress,
             image: settings.image.clone(),
             resources: settings.resources,
             lifetime: settings.lifetime,
@@ -59,6 +73,6 @@ impl Defaults {
             connect_timeout: settings.timeouts.connect,
             command_timeout: settings.timeouts.command,
             output_cap: usize::try_from(settings.output_cap.as_bytes()).unwrap_or(usize::MAX),
-        }
+        })
     }
 }

@@ -56,6 +56,7 @@
 //! | files | [`Sandbox::files`], [`Sandbox::upload`], [`Sandbox::download_dir`] |
 //! | in place writes, attributes, exact events of directories | [`Sandbox::guest_files`] |
 //! | ports | [`Sandbox::forward`] |
+//! | what a sandbox may reach | [`SandboxBuilder::egress`], [`Egress`] |
 //! | methods by id, as in the original Python SDK | [`Client::create_sandbox`] and its neighbours |
 //! | `ssh` and other SSH clients | [`Client::access`], [`Client::open_ssh_stream`] |
 //! | errors | [`Error`] |
@@ -157,11 +158,17 @@ pub use transfer::limits::TreeLimits;
 pub use transfer::progress::TransferProgress;
 pub use transfer::report::{Discarded, Failed, Skipped, TransferReport, TreeReport};
 
+// What a sandbox may reach.
+pub use handle::egress::ServeEgress;
+pub use sandbox_egress::{
+    Dial, DirectDialer, Egress, EgressEvent, EgressOutcome, Resolve, SystemResolver, Upstream,
+};
+
 // Ports, connections, and the traits behind a client.
 pub use handle::forward::Forward;
 pub use sandbox_core::{
-    Access, ByteStream, Connector, Deadline, Endpoint, FileSystem, HostKeyProbe, KeyPair,
-    PrivateKey, PublicKey, SandboxBackend, Session, SessionSource,
+    Accept, Access, ByteStream, Connector, Deadline, Endpoint, FileSystem, HostKeyProbe, KeyPair,
+    PortListener, PrivateKey, PublicKey, SandboxBackend, Session, SessionSource,
 };
 
 // Errors.
@@ -214,6 +221,8 @@ mod guides {
     struct Readme;
     #[doc = include_str!("../../../docs/GUIDE.md")]
     struct Guide;
+    #[doc = include_str!("../../../docs/EGRESS.md")]
+    struct EgressRules;
     #[doc = include_str!("../../../docs/FROM-PYTHON.md")]
     struct FromPython;
     #[cfg(feature = "k8s")]

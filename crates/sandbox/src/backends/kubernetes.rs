@@ -46,7 +46,7 @@ pub(super) async fn open(settings: &Settings, extras: Extras) -> Result<Parts> {
     };
     let backend = KubernetesBackend::new(cluster.client, options)
         .with_host_key_probe(Arc::new(sandbox_ssh::SshHostKeyProbe::new()));
-    Ok(source.parts(backend))
+    source.parts(backend)
 }
 
 /// What the clients of all namespaces of a cluster have in common.
@@ -61,7 +61,11 @@ struct Source {
 
 impl Source {
     /// Creates the parts of a client for the namespace of the backend.
-    fn parts(&self, backend: KubernetesBackend) -> Parts {
+    ///
+    /// # Errors
+    ///
+    /// As [`Defaults::from_settings`].
+    fn parts(&self, backend: KubernetesBackend) -> Result<Parts> {
         let Self {
             settings,
             cluster,
@@ -72,18 +76,18 @@ impl Source {
         let sessions = sandbox_ssh::SshSessions::new(Arc::clone(&connector), ssh_options(settings));
         let namespace = backend.namespace().to_owned();
         let (source, own) = (self.clone(), backend.clone());
-        Parts {
+        Ok(Parts {
             backend: Arc::new(backend),
             sessions: Arc::new(sessions),
             connector: Some(connector),
-            defaults: Defaults::from_settings(settings),
+            defaults: Defaults::from_settings(settings)?,
             location: Some(format!("namespace {namespace} of {cluster}")),
             environment: environment(settings, &namespace, context.clone(), *transport),
             in_namespace: Some(Box::new(move |other| {
-                Ok(source.parts(own.in_namespace(other)?))
+                source.parts(own.in_namespace(other)?)
             })),
             deletions: Deletions::default(),
-        }
+        })
     }
 }
 

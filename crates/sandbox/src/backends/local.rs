@@ -28,7 +28,7 @@ pub(super) fn open(settings: &Settings) -> Result<Parts> {
         backend,
         sessions: Arc::new(sessions),
         connector: Some(connector),
-        defaults: Defaults::from_settings(settings),
+        defaults: Defaults::from_settings(settings)?,
         location: None,
         environment,
         in_namespace: None,

@@ -216,7 +216,9 @@ impl Client {
         let access = Arc::new(backend.access(id).await?);
         let deadline = Deadline::from_now(self.parts.defaults.connect_timeout);
         match self.parts.sessions.session(access.clone(), deadline).await {
-            Ok(session) => Ok(self.handles.open(info, access, session, Env::default())),
+            Ok(session) => Ok(self
+                .handles
+                .open(info, access, session, Env::default(), None)),
             Err(error) => Err(add_diagnosis(&**backend, id, error).await),
         }
     }

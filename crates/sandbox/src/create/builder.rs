@@ -9,6 +9,7 @@ use sandbox_core::{
 };
 
 use crate::handle::cache::HandleCache;
+use crate::handle::egress::EgressSetup;
 use crate::parts::Parts;
 
 /// Describes and creates a sandbox.
@@ -40,6 +41,7 @@ pub struct SandboxBuilder {
     pub(crate) handles: Arc<HandleCache>,
     pub(crate) spec: SandboxSpec,
     pub(crate) personal: Personal,
+    pub(crate) egress: EgressSetup,
     pub(crate) on_event: Option<EventHook>,
     pub(crate) create_timeout: Duration,
     /// How long a sandbox waits for room besides.
@@ -70,6 +72,10 @@ impl SandboxBuilder {
         let create_timeout = parts.defaults.create_timeout;
         Self {
             spec: default_spec(&parts),
+            egress: EgressSetup {
+                rules: parts.defaults.egress.clone(),
+                ..EgressSetup::default()
+            },
             parts,
             handles,
             personal: Personal::default(),

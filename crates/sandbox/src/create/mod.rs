@@ -3,18 +3,19 @@
 pub(crate) mod builder;
 mod creation_error;
 pub(crate) mod delete_guard;
+mod egress;
 mod lifetime;
+mod set_up;
 mod time_limit;
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use futures_util::{StreamExt, pin_mut};
 use sandbox_core::{
     Access, ConnectionStage, Deadline, Env, Error, Freshness, Result, SandboxEvent,
-    SandboxEventKind, SandboxId, SandboxInfo, SandboxSpec, SandboxState, Session, UploadRequest,
-    environment_file, metrics,
+    SandboxEventKind, SandboxId, SandboxInfo, SandboxSpec, SandboxState, Session, environment_file,
+    metrics,
 };
 use tracing::Instrument;
 
@@ -22,14 +23,14 @@ use self::builder::{EventHook, Personal, SandboxBuilder};
 pub(crate) use self::creation_error::personalise_error;
 use self::creation_error::{connect_error, provision_error};
 use self::delete_guard::{CLEANUP_WAIT, DeleteOnDrop};
+pub(crate) use self::set_up::personalise;
+use self::set_up::set_up;
 use self::time_limit::TimeLimit;
 use crate::handle::Sandbox;
 use crate::handle::cache::HandleCache;
+use crate::handle::egress::{EgressProxy, EgressSetup};
 use crate::parts::Parts;
 use crate::sync::lock;
-
-/// How much of the output of an initial command is kept for its error, in bytes.
-const INIT_OUTPUT_CAP: usize = 64 << 10;
 
 /// How long a sandbox waits at least for its first client. A creation may time out in less.
 const MIN_FIRST_LOGIN_TIMEOUT: Duration = Duration::from_secs(60);
@@ -83,12 +84,14 @@ pub(crate) struct Created {
     /// Sent with every command.
     pub(crate) env: Env,
     pub(crate) attach_timeout: Option<Duration>,
+    /// The way out, if it has one.
+    pub(crate) egress: Option<EgressProxy>,
 }
 
 impl Created {
     /// Opens the handle, which keeps an attached sandbox alive.
     pub(crate) fn open(self, handles: &Arc<HandleCache>) -> Sandbox {
-        let sandbox = handles.open(self.info, self.access, self.session, self.env);
+        let sandbox = handles.open(self.info, self.access, self.session, self.env, self.egress);
         if let Some(attach_timeout) = self.attach_timeout {
             sandbox.keep_attached(attach_timeout);
         }
@@ -101,6 +104,7 @@ async fn create(builder: SandboxBuilder) -> Result<Created> {
         parts,
         mut spec,
         personal,
+        egress,
         on_event,
         create_timeout,
         room_timeout,
@@ -113,6 +117,11 @@ async fn create(builder: SandboxBuilder) -> Result<Created> {
         // Backends also check this themselves, except those that were written before these options
         // existed.
         spec.backend_options.require_only(parts.backend.name())?;
+    }
+    let egress = egress.if_served();
+    if let Some(egress) = &egress {
+        let backend = &parts.backend;
+        egress.check_backend(&backend.capabilities(), backend.name())?;
     }
     if let Some(pool) = &spec.pool
         && parts.backend.shared_pools().is_none()
@@ -142,6 +151,7 @@ async fn create(builder: SandboxBuilder) -> Result<Created> {
         parts,
         spec,
         personal,
+        egress,
         history: History {
             events: Mutex::default(),
             hook: on_event,
@@ -164,6 +174,7 @@ struct Creation {
     parts: Arc<Parts>,
     spec: SandboxSpec,
     personal: Personal,
+    egress: Option<EgressSetup>,
     history: History,
     limit: TimeLimit,
 }
@@ -200,6 +211,14 @@ impl Creation {
             provision_error(self.spec.id.as_ref(), error, || self.history.take())
         })?;
         let guard = DeleteOnDrop::new(self.parts.clone(), info.id.clone(), info.uid.clone());
+        if let Some(Err(error)) = self
+            .egress
+            .as_ref()
+            .map(|egress| egress.check_sandbox(&info))
+        {
+            guard.delete(CLEANUP_WAIT).await;
+            return Err(error.into());
+        }
         match self.connect_and_personalise(&info).await {
             Ok(created) => {
                 guard.disarm();
@@ -229,19 +248,22 @@ impl Creation {
             kind: SandboxEventKind::Ready,
             message: String::new(),
         });
-        let mut env = self.personal.env.clone();
-        env.extend(&self.personal.secret_env);
-        let personalised = self
+        let set_up = self
             .limit
             .current()
             .bound(
                 "setting up the sandbox",
-                personalise(&*session, &self.personal, &env),
+                set_up(&self.personal, self.egress.as_ref(), &access.id, &session),
             )
             .await;
-        if let Err(error) = personalised {
-            return Err(Error::from(personalise_error(info, error, self.history.take())).into());
-        }
+        let (env, egress) = match set_up {
+            Ok(set_up) => set_up,
+            Err(error) => {
+                return Err(
+                    Error::from(personalise_error(info, error, self.history.take())).into(),
+                );
+            }
+        };
         // A backend may know more about a running sandbox, such as its address.
         let mut info = self.parts.backend.get(&info.id, Freshness::Cached).await?;
         if info.state == SandboxState::Pending {
@@ -254,6 +276,7 @@ impl Creation {
             session,
             env,
             attach_timeout: self.spec.lifetime.attach_timeout,
+            egress,
         })
     }
 
@@ -340,32 +363,6 @@ impl Creation {
             has_fallback,
         }
     }
-}
-
-/// Sets the sandbox up. A second call does no harm.
-pub(crate) async fn personalise(
-    session: &dyn Session,
-    personal: &Personal,
-    env: &Env,
-) -> Result<()> {
-    if !personal.env.is_empty() {
-        let text = environment_file::encode(&personal.env)?;
-        session.create_dir(&".sandbox".into(), true).await?;
-        let mut file = UploadRequest::new(environment_file::PATH);
-        file.mode = Some(0o600);
-        let text = Bytes::from_owner(text);
-        session
-            .upload(file, Box::new(std::io::Cursor::new(text)))
-            .await?;
-    }
-    for command in &personal.init {
-        let mut command = command.clone();
-        // The variables of the command override those of the sandbox.
-        let own = std::mem::replace(&mut command.env, env.clone());
-        command.env.extend(&own);
-        session.output(command, INIT_OUTPUT_CAP).await?.check()?;
-    }
-    Ok(())
 }
 
 /// The events of a creation so far, for its error.

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, Weak};
 
 use sandbox_core::{Access, Env, SandboxId, SandboxInfo, Session, Uid};
 
+use super::egress::EgressProxy;
 use super::{Inner, Sandbox};
 use crate::parts::Parts;
 use crate::sync::lock;
@@ -48,6 +49,7 @@ impl HandleCache {
         access: Arc<Access>,
         session: Arc<dyn Session>,
         env: Env,
+        egress: Option<EgressProxy>,
     ) -> Sandbox {
         let cache = Arc::downgrade(self);
         let id = info.id.clone();
@@ -58,7 +60,7 @@ impl HandleCache {
             }
         };
         let parts = Arc::clone(&self.parts);
-        let sandbox = Sandbox::new(parts, info, access, session, env, Box::new(on_end));
+        let sandbox = Sandbox::new(parts, info, access, session, env, egress, Box::new(on_end));
         self.insert_weak(&sandbox);
         sandbox
     }

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use sandbox_core::protocol::JobRecord;
 use sandbox_core::{
     AttachOptions, ByteStream, ClaimRequest, Direction, DownloadRequest, Error, ExecRequest,
-    FileInfo, FilePath, FileSystem, GuestChannel, JobId, ListBudget, Output, Process, Reader,
-    Result, SandboxBackend, SandboxId, Session, TreeChannel, UploadRequest, Writer,
+    FileInfo, FilePath, FileSystem, GuestChannel, JobId, ListBudget, Output, PortListener, Process,
+    Reader, Result, SandboxBackend, SandboxId, Session, TreeChannel, UploadRequest, Writer,
 };
 
 use super::end::EndState;
@@ -163,6 +163,10 @@ impl Session for DiagnosingSession {
     async fn open_unix_stream(&self, path: &str) -> Result<Box<dyn ByteStream>> {
         self.diagnose(self.session.open_unix_stream(path).await)
             .await
+    }
+
+    async fn listen(&self, port: Option<u16>) -> Result<PortListener> {
+        self.diagnose(self.session.listen(port).await).await
     }
 
     async fn start_job(&self, id: &JobId, request: ExecRequest) -> Result<()> {

@@ -4,6 +4,7 @@ mod attach;
 pub(crate) mod cache;
 pub(crate) mod command;
 mod diagnosing;
+pub(crate) mod egress;
 mod end;
 mod ended_on_drop;
 pub(crate) mod files;
@@ -18,7 +19,7 @@ pub(crate) mod processes;
 pub(crate) mod watch;
 
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use sandbox_core::{
     Access, DeleteOptions, Diagnosis, Env, EventStream, Freshness, LogOptions, LogStream, Result,
@@ -26,6 +27,7 @@ use sandbox_core::{
 };
 
 use self::diagnosing::{Diagnoser, DiagnosingSession};
+use self::egress::EgressProxy;
 use self::end::EndState;
 use crate::parts::Parts;
 
@@ -62,6 +64,8 @@ struct Inner {
     /// Sent with every command. Secrets are stored only here.
     env: Env,
     end: Arc<EndState>,
+    /// The way out, while this handle serves it.
+    egress: Mutex<Option<EgressProxy>>,
 }
 
 impl Sandbox {
@@ -142,6 +146,7 @@ impl Sandbox {
         // A deletion can take half a minute on a cluster. Nothing keeps the sandbox attached
         // meanwhile.
         self.inner.end.stop_attaching();
+        self.stop_egress();
         let deleted = self
             .inner
             .parts
@@ -168,6 +173,7 @@ impl Sandbox {
         access: Arc<Access>,
         session: Arc<dyn Session>,
         env: Env,
+        egress: Option<EgressProxy>,
         on_end: Box<dyn Fn() + Send + Sync>,
     ) -> Self {
         let end = Arc::new(EndState::new(on_end));
@@ -185,6 +191,7 @@ impl Sandbox {
             diagnoser,
             env,
             end,
+            egress: Mutex::new(egress),
         });
         Self { inner }
     }

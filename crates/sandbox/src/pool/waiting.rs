@@ -155,7 +155,10 @@ impl Waiting {
         };
         // The file with the variables is replaced, so it gets those of the pool as well.
         if !request.personal.env.is_empty() {
-            personal.env = pool_env.clone();
+            if let Some(egress) = &self.created.egress {
+                personal.env = egress.variables()?;
+            }
+            personal.env.extend(pool_env);
             personal.env.extend(&request.personal.env);
         }
         personalise(session, &personal, &env).await?;

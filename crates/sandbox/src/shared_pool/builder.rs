@@ -149,6 +149,7 @@ fn check_sandboxes(sandboxes: &SandboxBuilder) -> Result<Duration> {
             reason,
         ));
     }
+    sandboxes.egress.check_shared_pool()?;
     if let Some((name, _)) = sandboxes.personal.secret_env.iter().next() {
         let reason =
             "its value stays in the memory of one program; set it where a sandbox is claimed";

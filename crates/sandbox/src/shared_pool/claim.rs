@@ -167,6 +167,7 @@ impl FromPool {
         self.sandbox.check()?;
         self.sandbox.spec.validate()?;
         environment_file::encode(&self.sandbox.personal.env)?;
+        self.sandbox.egress.check_shared_pool()?;
         if self.on_empty != Some(OnEmpty::Create) {
             self.refuse_another_sandbox(&name)?;
         }

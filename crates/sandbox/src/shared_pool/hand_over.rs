@@ -99,6 +99,7 @@ impl HandOver {
             session,
             env,
             attach_timeout: self.request.attach_timeout,
+            egress: None,
         })
     }
 

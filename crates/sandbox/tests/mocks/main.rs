@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 mod creating;
+mod egress;
 mod handles;
 mod pausing;
 mod pool;

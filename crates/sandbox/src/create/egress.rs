@@ -1,0 +1,57 @@
+//! What a new sandbox may reach.
+
+use std::sync::Arc;
+
+use sandbox_egress::{Dial, Egress, EgressEvent, Resolve};
+
+use super::builder::SandboxBuilder;
+
+impl SandboxBuilder {
+    /// Lets the sandbox, which has no network, reach what these rules allow: through a proxy in this process that its
+    /// commands find by the usual variables (`HTTPS_PROXY` and others). It is offline when the last handle is dropped or
+    /// this process ends, also if it is detached: [`Sandbox::serve_egress`](crate::Sandbox::serve_egress) serves it again.
+    ///
+    /// It is enforced for local sandboxes with namespaces. Where a sandbox has another way out, such as a Pod's
+    /// network, the creation fails with [`Error::Unsupported`](crate::Error::Unsupported), unless
+    /// [`unverified_egress`](Self::unverified_egress) accepts that.
+    ///
+    /// ```no_run
+    /// # async fn example(client: sandbox::Client) -> sandbox::Result<()> {
+    /// use sandbox::Egress;
+    ///
+    /// let sbx = client.sandbox().egress(Egress::packages().allow("api.example.com:443")?).create().await?;
+    /// sbx.command("pip").args(["install", "requests"]).output().await?.check()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn egress(mut self, rules: Egress) -> Self {
+        self.egress.rules = Some(rules);
+        self
+    }
+
+    /// Returns the rules that the sandbox will be created with: those of [`egress`](Self::egress), or the client's default.
+    pub fn egress_rules(&self) -> Option<&Egress> {
+        self.egress.rules.as_ref()
+    }
+
+    /// Accepts that the egress rules are not enforced: programs that do not use the proxy may reach whatever the sandbox's
+    /// own network does. Has no effect without [`egress`](Self::egress).
+    pub fn unverified_egress(mut self) -> Self {
+        self.egress.is_unverified = true;
+        self
+    }
+
+    /// Resolves names and connects with these for the sandbox's [`egress`](Self::egress), instead of as other programs of this
+    /// machine do: with another DNS server, or through another proxy. Has no effect without rules.
+    pub fn egress_through(mut self, resolver: Arc<dyn Resolve>, dialer: Arc<dyn Dial>) -> Self {
+        self.egress.network = Some((resolver, dialer));
+        self
+    }
+
+    /// Calls `hook` for each decision about the sandbox's [`egress`](Self::egress). If it is slow, decisions are lost and counted
+    /// ([`EgressEvent::lost`](crate::EgressEvent::lost)); connections never wait for it.
+    pub fn on_egress(mut self, hook: impl Fn(&EgressEvent) + Send + Sync + 'static) -> Self {
+        self.egress.hook = Some(Arc::new(hook));
+        self
+    }
+}

@@ -1,0 +1,195 @@
+//! The way out of a sandbox that has no network: a proxy in this process, behind a port on the sandbox's loopback
+//! interface.
+
+mod proxy;
+mod setup;
+
+use std::fmt;
+use std::future::IntoFuture;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use sandbox_core::{
+    ConnectionStage, DownloadRequest, Env, Error, Result, TransferReason, UploadRequest,
+    environment_file,
+};
+use sandbox_egress::{Dial, Egress, EgressEvent, Resolve};
+
+use super::Sandbox;
+use crate::memory::MemoryWriter;
+use crate::sync::lock;
+pub(crate) use proxy::EgressProxy;
+pub(crate) use setup::EgressSetup;
+
+/// How often a port is asked for that a former server may not have released yet, and the pause in between.
+const FORMER_SERVER_TRIES: u32 = 10;
+const FORMER_SERVER_PAUSE: Duration = Duration::from_millis(200);
+
+impl Sandbox {
+    /// Serves the sandbox's way out from this process, until the last handle is dropped or [`stop_egress`](Self::stop_egress)
+    /// is called. Awaiting it returns once it is served.
+    ///
+    /// For a sandbox that was created without [`egress`](crate::SandboxBuilder::egress), or by a process that has ended. A
+    /// sandbox is offline while nobody serves it. New commands get the variables by which programs find the proxy.
+    ///
+    /// ```no_run
+    /// # async fn example(sbx: sandbox::Sandbox) -> sandbox::Result<()> {
+    /// use sandbox::Egress;
+    ///
+    /// sbx.serve_egress(Egress::packages()).on_event(|event| println!("{event:?}")).await?;
+    /// sbx.command("pip").args(["install", "requests"]).output().await?.check()?;
+    /// sbx.update_egress(Egress::none())?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// * [`Error::Unsupported`](crate::Error::Unsupported) if the sandbox has another way out;
+    /// * [`Error::Connection`](crate::Error::Connection), also if another process serves it.
+    pub fn serve_egress(&self, rules: Egress) -> ServeEgress {
+        ServeEgress {
+            sandbox: self.clone(),
+            setup: EgressSetup::new(rules),
+        }
+    }
+
+    /// Replaces all egress rules at once. Connections that the new rules refuse are closed, and others stay open.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`](crate::Error::Invalid) if this handle serves no egress.
+    pub fn update_egress(&self, rules: Egress) -> Result<()> {
+        match &*lock(&self.inner.egress) {
+            Some(egress) => {
+                egress.proxy().update(rules);
+                Ok(())
+            }
+            None => Err(Error::invalid(
+                "egress",
+                rules.to_string(),
+                "this handle does not serve the sandbox's egress; call serve_egress first",
+            )),
+        }
+    }
+
+    /// Returns the egress rules that this handle serves, if it serves any.
+    pub fn egress(&self) -> Option<Egress> {
+        lock(&self.inner.egress)
+            .as_ref()
+            .map(|egress| egress.proxy().rules())
+    }
+
+    /// Stops serving the sandbox's egress: it is offline from now on. Does nothing if this handle serves none.
+    pub fn stop_egress(&self) {
+        let stopped = lock(&self.inner.egress).take();
+        drop(stopped);
+    }
+
+    /// Adds the variables to those that the sandbox's server gives every command, unless they are there.
+    async fn store_variables(&self, env: &Env) -> Result<()> {
+        let path = environment_file::PATH;
+        let (writer, content) = MemoryWriter::new();
+        let mut request = DownloadRequest::new(path);
+        request.max_size = Some(environment_file::MAX_BYTES as u64);
+        let stored = match self.session().download(request, Box::new(writer)).await {
+            Ok(_) => content.take(),
+            Err(Error::Transfer(error)) if error.reason == TransferReason::NotFound => Bytes::new(),
+            Err(error) => return Err(error),
+        };
+        let has = |(name, value): (&str, &str)| {
+            environment_file::parse(&stored)
+                .filter(|(stored, _)| *stored == name.as_bytes())
+                .last()
+                .is_some_and(|(_, stored)| stored == value.as_bytes())
+        };
+        if env.iter().all(has) {
+            return Ok(());
+        }
+        // What follows the last NUL byte is read as lines.
+        let mut text = stored.to_vec();
+        if !matches!(text.last(), None | Some(b'\n' | b'\0')) {
+            text.push(b'\n');
+        }
+        text.extend_from_slice(&environment_file::encode(env)?);
+        self.session().create_dir(&".sandbox".into(), true).await?;
+        let mut file = UploadRequest::new(path);
+        file.mode = Some(0o600);
+        self.session()
+            .upload(file, Box::new(std::io::Cursor::new(text)))
+            .await?;
+        Ok(())
+    }
+}
+
+/// A way out to be served: `.await` serves it. Created by [`Sandbox::serve_egress`].
+#[must_use = "nothing is served until it is awaited"]
+pub struct ServeEgress {
+    sandbox: Sandbox,
+    setup: EgressSetup,
+}
+
+impl ServeEgress {
+    /// Calls `hook` for each decision, in its order. If it is slow, decisions are lost and counted
+    /// ([`EgressEvent::lost`]); connections never wait for it.
+    pub fn on_event(mut self, hook: impl Fn(&EgressEvent) + Send + Sync + 'static) -> Self {
+        self.setup.hook = Some(Arc::new(hook));
+        self
+    }
+
+    /// Serves it even if the sandbox may have another way out, such as a Pod's network.
+    pub fn unverified(mut self) -> Self {
+        self.setup.is_unverified = true;
+        self
+    }
+
+    /// Resolves names and connects with these, instead of as other programs of this machine do.
+    pub fn through(mut self, resolver: Arc<dyn Resolve>, dialer: Arc<dyn Dial>) -> Self {
+        self.setup.network = Some((resolver, dialer));
+        self
+    }
+
+    async fn run(self) -> Result<()> {
+        let Self { sandbox, setup } = self;
+        setup.check_sandbox(sandbox.info())?;
+        // The port has one server at a time, and the sandbox's server notices the end of a former one in a moment.
+        sandbox.stop_egress();
+        let mut tries = 0;
+        let egress = loop {
+            let session = Arc::clone(sandbox.session());
+            match EgressProxy::start(&setup, sandbox.id(), session).await {
+                Ok(egress) => break egress,
+                Err(Error::Connection(error))
+                    if error.stage == ConnectionStage::Channel && tries < FORMER_SERVER_TRIES =>
+                {
+                    tries += 1;
+                    tokio::time::sleep(FORMER_SERVER_PAUSE).await;
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        sandbox.store_variables(&egress.variables()?).await?;
+        *lock(&sandbox.inner.egress) = Some(egress);
+        Ok(())
+    }
+}
+
+impl IntoFuture for ServeEgress {
+    type Output = Result<()>;
+    type IntoFuture = BoxFuture<'static, Result<()>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}
+
+impl fmt::Debug for ServeEgress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServeEgress")
+            .field("sandbox", self.sandbox.id())
+            .field("rules", &self.setup.rules)
+            .finish_non_exhaustive()
+    }
+}
