@@ -1,5 +1,6 @@
 //! Options and arguments that several subcommands share.
 
+pub(crate) mod egress;
 pub(crate) mod env_file;
 pub(crate) mod exec;
 pub(crate) mod global;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use sandbox::{Client, OnExpiry, SandboxBuilder};
 
+use crate::args::egress::EgressOptions;
 use crate::args::pod::PodArgs;
 use crate::args::values::{parse_pair, parse_positive_duration};
 
@@ -36,6 +37,8 @@ pub(crate) struct SandboxOptions {
     #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = parse_pair)]
     labels: Vec<(String, String)>,
     #[command(flatten)]
+    egress: EgressOptions,
+    #[command(flatten)]
     pod: PodArgs,
 }
 
@@ -49,7 +52,7 @@ impl SandboxOptions {
     ///
     /// # Errors
     ///
-    /// If `--pod-options` cannot be read.
+    /// If `--pod-options` or an egress rule cannot be read.
     pub(crate) fn describe(&self, client: &Client) -> Result<SandboxBuilder> {
         let mut builder = client.sandbox();
         if let Some(image) = &self.image {
@@ -76,6 +79,6 @@ impl SandboxOptions {
         for (key, value) in &self.labels {
             builder = builder.label(key, value);
         }
-        self.pod.apply(builder)
+        self.pod.apply(self.egress.apply(builder)?)
     }
 }

@@ -79,6 +79,12 @@ pub(crate) async fn run(
                 client.delete_sandbox(&id).await?;
                 return Err(error).context("cannot print the id; the sandbox was deleted");
             }
+            if let Some(rules) = sandbox.egress().filter(|_| !quiet) {
+                messages::print_note(&format!(
+                    "sandbox {id} is offline now; it may reach what the rules allow ({rules}) while `sandbox egress {id}` \
+                     runs with them"
+                ));
+            }
             Ok(0)
         }
         Err(interrupt) => Ok(interrupt.exit_code()),

@@ -5,6 +5,7 @@ pub(crate) mod completions;
 mod cp;
 mod create;
 pub(crate) mod doctor;
+mod egress;
 mod exec;
 mod extend;
 mod forward;
@@ -54,6 +55,7 @@ pub(crate) enum ClientCommand {
     Kill(kill::Args),
     #[command(visible_alias = "port-forward")]
     Forward(forward::Args),
+    Egress(egress::Args),
     Url(url::Args),
     Ssh(ssh::Args),
     SshConfig(ssh_config::Args),
@@ -110,6 +112,11 @@ pub(crate) async fn run(
         ClientCommand::Forward(args) => {
             interrupts
                 .run_until_signal(forward::run(args, client))
+                .await
+        }
+        ClientCommand::Egress(args) => {
+            interrupts
+                .run_until_signal(egress::run(args, client, global.quiet))
                 .await
         }
         ClientCommand::Url(args) => interrupts.run_until_signal(url::run(args, client)).await,

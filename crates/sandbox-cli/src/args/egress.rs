@@ -1,0 +1,69 @@
+//! What a sandbox may reach.
+
+use anyhow::Result;
+use sandbox::{Egress, SandboxBuilder};
+
+/// Options about what a sandbox may reach.
+#[derive(clap::Args)]
+pub(crate) struct EgressOptions {
+    /// Let the sandbox reach what a preset allows: none, packages (package indexes), internet (ports 80 and 443) or open
+    ///
+    /// A proxy in this program carries the connections. Programs in the sandbox find it by HTTPS_PROXY and similar
+    /// variables; there is no other way out. The sandbox is offline when this program ends.
+    #[arg(long = "egress", value_name = "PRESET", value_parser = Egress::from_preset)]
+    preset: Option<Egress>,
+    /// Let the sandbox reach a host, such as api.example.com, *.example.com:8443 or 10.0.0.0/8:*; can be repeated
+    ///
+    /// Without a port, ports 80 and 443.
+    #[arg(long = "egress-allow", value_name = "HOST[:PORT]|CIDR[:PORT]")]
+    allow: Vec<String>,
+    /// Keep the sandbox from a host that is allowed otherwise; can be repeated
+    ///
+    /// Without a port, all ports.
+    #[arg(long = "egress-deny", value_name = "HOST[:PORT]|CIDR[:PORT]")]
+    deny: Vec<String>,
+    /// Accept that a sandbox with a network of its own, such as a Pod, can reach more than the rules allow
+    #[arg(long = "egress-unverified")]
+    is_unverified: bool,
+}
+
+impl EgressOptions {
+    /// The rules in these options, in addition to `default` if no preset is given; `None` without any option.
+    ///
+    /// # Errors
+    ///
+    /// If a rule cannot be read.
+    pub(crate) fn rules(&self, default: Option<&Egress>) -> Result<Option<Egress>> {
+        if self.preset.is_none() && self.allow.is_empty() && self.deny.is_empty() {
+            return Ok(None);
+        }
+        let base = self.preset.as_ref().or(default);
+        let mut rules = base.cloned().unwrap_or_else(Egress::none);
+        for rule in &self.allow {
+            rules = rules.allow(rule)?;
+        }
+        for rule in &self.deny {
+            rules = rules.deny(rule)?;
+        }
+        Ok(Some(rules))
+    }
+
+    pub(crate) fn is_unverified(&self) -> bool {
+        self.is_unverified
+    }
+
+    /// Adds these options to the description of a sandbox.
+    ///
+    /// # Errors
+    ///
+    /// If a rule cannot be read.
+    pub(crate) fn apply(&self, mut builder: SandboxBuilder) -> Result<SandboxBuilder> {
+        if let Some(rules) = self.rules(builder.egress_rules())? {
+            builder = builder.egress(rules);
+        }
+        if self.is_unverified {
+            builder = builder.unverified_egress();
+        }
+        Ok(builder)
+    }
+}

@@ -1,0 +1,122 @@
+//! `--egress` and `sandbox egress`. Nothing here needs a network: what is asked for is refused.
+
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
+
+mod support;
+
+use std::io::{BufRead, BufReader};
+
+use support::{Cli, code, stderr, stdout};
+
+/// A line for the shell in a sandbox that sends a request to the proxy and prints the response. It needs no program
+/// but Python, which ends by itself.
+const ASK: &str = "python3 -c \"
+import os, socket
+port = int(os.environ['HTTP_PROXY'].rsplit(':', 1)[1])
+try:
+    s = socket.create_connection(('127.0.0.1', port), timeout=20)
+    s.sendall(b'GET http://evil.example/ HTTP/1.1\\r\\nHost: evil.example\\r\\nConnection: close\\r\\n\\r\\n')
+    text = b''
+    while part := s.recv(4096):
+        text += part
+    print(text.decode())
+except OSError as error:
+    print('offline:', error)
+\"";
+
+#[test]
+fn what_the_rules_do_not_allow_is_refused_with_what_would_allow_it() {
+    let cli = Cli::new();
+    let text = cli.expect_ok(["run", "-q", "--egress", "none", "--", "sh", "-c", ASK]);
+    assert!(text.starts_with("HTTP/1.1 403"), "{text}");
+    assert!(text.contains("--egress-allow evil.example:80"), "{text}");
+    let text = cli.expect_ok([
+        "run",
+        "-q",
+        "--egress",
+        "internet",
+        "--egress-deny",
+        "*.example",
+        "--",
+        "sh",
+        "-c",
+        ASK,
+    ]);
+    assert!(text.contains("(deny *.example)"), "{text}");
+}
+
+#[test]
+fn mistakes_in_rules_are_reported_before_anything_is_created() {
+    let cli = Cli::new();
+    for (arguments, message) in [
+        (
+            ["--egress", "most"],
+            "there are none, packages, internet, open",
+        ),
+        (["--egress-allow", "https://example.com"], "write HOST"),
+        (["--egress-deny", "10.0.0.1/8"], "write 10.0.0.0/8"),
+    ] {
+        let output = cli.run(["run"].into_iter().chain(arguments).chain(["--", "true"]));
+        assert_ne!(code(&output), 0);
+        assert!(stderr(&output).contains(message), "{}", stderr(&output));
+    }
+    let output = cli
+        .command(["run", "--", "true"])
+        .env("SANDBOX_EGRESS", "most")
+        .output()
+        .unwrap();
+    assert!(
+        stderr(&output).contains("SANDBOX_EGRESS: "),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn a_detached_sandbox_is_offline_unless_somebody_serves_it() {
+    let cli = Cli::new();
+    let created = cli.run(["create", "--egress", "none"]);
+    assert_eq!(code(&created), 0, "{}", stderr(&created));
+    let id = stdout(&created).trim_end().to_owned();
+    let note = stderr(&created);
+    assert!(
+        note.contains(&format!("sandbox {id} is offline now")),
+        "{note}"
+    );
+    let text = cli.expect_ok(["exec", &id, "--", "sh", "-c", ASK]);
+    assert!(
+        text.starts_with("offline: ") || text.trim().is_empty(),
+        "{text}"
+    );
+
+    let mut serving = cli.spawn(["egress", "--egress", "none", "--json", &id]);
+    let mut notes = BufReader::new(serving.stderr.take().unwrap()).lines();
+    let note = notes.next().unwrap().unwrap();
+    assert!(
+        note.contains("it is offline once this command ends"),
+        "{note}"
+    );
+    let text = cli.expect_ok(["exec", &id, "--", "sh", "-c", ASK]);
+    assert!(text.starts_with("HTTP/1.1 403"), "{text}");
+    let mut decisions = BufReader::new(serving.stdout.take().unwrap()).lines();
+    let decision = decisions.next().unwrap().unwrap();
+    let decision: serde_json::Value = serde_json::from_str(&decision).unwrap();
+    assert_eq!(decision["outcome"], "refused");
+    assert_eq!(decision["host"], "evil.example");
+
+    // One at a time.
+    let second = cli.run(["egress", "--egress", "open", &id]);
+    assert!(
+        stderr(&second).contains("another client may do so already"),
+        "{}",
+        stderr(&second)
+    );
+    serving.kill().unwrap();
+    serving.wait().unwrap();
+    let text = cli.expect_ok(["exec", &id, "--", "sh", "-c", ASK]);
+    assert!(
+        text.starts_with("offline: ") || text.trim().is_empty(),
+        "{text}"
+    );
+}
