@@ -1,6 +1,6 @@
 //! Connections to ports of a sandbox.
 
-use sandbox::{ConnectionStage, Error, ExecEvent};
+use sandbox::{ConnectionStage, Egress, Error, ExecEvent};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -13,6 +13,8 @@ cases![
     a_connection_that_is_closed_inside_takes_no_writes,
     a_closed_port_is_an_error,
     a_unix_socket_is_reached,
+    a_port_inside_is_served_here,
+    egress_rules_are_enforced_or_refused,
 ];
 
 /// A server that answers a line with the same line in capitals. It uses Python or busybox.
@@ -111,6 +113,46 @@ c, _ = s.accept(); c.sendall(c.recv(100).upper()); c.close()
         Ok(())
     })
     .await
+}
+
+async fn a_port_inside_is_served_here(backend: TestedBackend) -> Outcome {
+    if !backend.new_client().capabilities().sandbox_sshd {
+        return Ok(());
+    }
+    with_sandbox(backend, |sbx| async move {
+        let mut listener = sbx.session().listen(None).await?;
+        let mut inside = sbx.open_port(listener.port()).await?;
+        let mut here = listener.accept().await?.ok_or("nothing listens")?;
+        inside.write_all(b"question").await?;
+        inside.shutdown().await?;
+        let mut question = String::new();
+        here.read_to_string(&mut question).await?;
+        assert_eq!(question, "question");
+        here.write_all(b"answer").await?;
+        here.shutdown().await?;
+        let mut answer = String::new();
+        inside.read_to_string(&mut answer).await?;
+        assert_eq!(answer, "answer");
+        Ok(())
+    })
+    .await
+}
+
+/// Rules that hold only for some programs are not called rules.
+async fn egress_rules_are_enforced_or_refused(backend: TestedBackend) -> Outcome {
+    let has_network = backend.new_client().capabilities().network;
+    match backend.sandbox().egress(Egress::none()).create().await {
+        Ok(sbx) => {
+            let served = sbx.egress();
+            sbx.delete().await?;
+            assert!(!has_network && served == Some(Egress::none()));
+        }
+        Err(Error::Unsupported(error)) => {
+            assert!(error.to_string().contains("egress"), "{error}");
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
 }
 
 async fn wait_until_listening(sbx: &sandbox::Sandbox) -> Outcome {
