@@ -1,0 +1,128 @@
+//! A client of the local backend, and a small internet on loopback.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use sandbox::{Client, Defaults, Dial, Egress, EgressEvent, Resolve, Sandbox, Upstream};
+use sandbox_local::{LocalBackend, LocalOptions, UnixConnector};
+use sandbox_ssh::{SshOptions, SshSessions};
+
+use crate::Outcome;
+
+/// The tests' clients, and the Python of this machine.
+pub(crate) struct World {
+    pub(crate) client: Client,
+    /// Has handles of its own, as one in another process.
+    pub(crate) other: Client,
+    pub(crate) python: Option<Python>,
+}
+
+/// A Python with pip.
+pub(crate) struct Python {
+    pub(crate) program: PathBuf,
+    /// The directory of the installation.
+    prefix: PathBuf,
+}
+
+impl World {
+    pub(crate) fn new(state_dir: &Path) -> Self {
+        let python = Python::find();
+        let mut options = LocalOptions::default();
+        options.state_dir = Some(state_dir.to_owned());
+        if let Some(python) = python
+            .as_ref()
+            .filter(|one| !one.prefix.starts_with("/usr"))
+        {
+            options.read_only_paths.push(python.prefix.clone());
+        }
+        Self {
+            client: new_client(options.clone()),
+            other: new_client(options),
+            python,
+        }
+    }
+}
+
+fn new_client(options: LocalOptions) -> Client {
+    let backend = LocalBackend::new(options).expect("a backend");
+    let sessions = SshSessions::new(Arc::new(UnixConnector::new()), SshOptions::default());
+    Client::with_parts(Arc::new(backend), Arc::new(sessions), Defaults::default())
+}
+
+impl Python {
+    fn find() -> Option<Self> {
+        let script = "import sys, pip; print(sys.executable); print(sys.prefix)";
+        let output = Command::new("python3").args(["-c", script]).output().ok()?;
+        let text = String::from_utf8(output.stdout).ok()?;
+        let mut lines = text.lines().map(PathBuf::from);
+        Some(Self {
+            program: lines.next()?,
+            prefix: lines.next()?,
+        })
+    }
+}
+
+/// Names and addresses that exist only here.
+#[derive(Debug, Default)]
+pub(crate) struct Internet {
+    names: Mutex<HashMap<String, IpAddr>>,
+    places: Mutex<HashMap<SocketAddr, SocketAddr>>,
+}
+
+#[async_trait]
+impl Resolve for Internet {
+    async fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>> {
+        let found = self.names.lock().unwrap().get(name).copied();
+        Ok(vec![found.ok_or(io::ErrorKind::NotFound)?])
+    }
+}
+
+#[async_trait]
+impl Dial for Internet {
+    async fn dial(&self, address: SocketAddr) -> io::Result<Box<dyn Upstream>> {
+        let place = self.places.lock().unwrap().get(&address).copied();
+        let place = place.ok_or(io::ErrorKind::ConnectionRefused)?;
+        Ok(Box::new(tokio::net::TcpStream::connect(place).await?))
+    }
+}
+
+impl Internet {
+    /// Puts a server on loopback at this name and port.
+    pub(crate) fn add(&self, name: &str, address: &str, port: u16, place: SocketAddr) {
+        let address: IpAddr = address.parse().unwrap();
+        self.names.lock().unwrap().insert(name.to_owned(), address);
+        let at = SocketAddr::new(address, port);
+        self.places.lock().unwrap().insert(at, place);
+    }
+}
+
+/// What was decided about a sandbox's connections.
+pub(crate) type Decisions = Arc<Mutex<Vec<EgressEvent>>>;
+
+/// Creates a sandbox with these rules.
+pub(crate) async fn create(
+    world: &World,
+    internet: &Arc<Internet>,
+    rules: &str,
+) -> Outcome<(Sandbox, Decisions)> {
+    let decisions = Decisions::default();
+    let seen = Arc::clone(&decisions);
+    let rules: Egress = rules.parse()?;
+    let sandbox = world
+        .client
+        .sandbox()
+        .egress(rules)
+        .egress_through(
+            Arc::clone(internet) as Arc<dyn Resolve>,
+            Arc::clone(internet) as Arc<dyn Dial>,
+        )
+        .on_egress(move |event| seen.lock().unwrap().push(event.clone()))
+        .create()
+        .await?;
+    Ok((sandbox, decisions))
+}
