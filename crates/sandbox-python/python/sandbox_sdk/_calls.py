@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from ._sandbox import Operation
@@ -15,12 +14,17 @@ def wait(operation: Operation) -> Any:
 
 async def finish(operation: Operation) -> Any:
     """Make a call without blocking. Cancelling the task drops it."""
+    # Programs without asyncio need not wait for its import.
+    import asyncio
+
     return await operation.start(asyncio.get_running_loop())
 
 
 async def finish_creation(operation: Operation) -> Any:
     """Make a call that creates a sandbox. If the task is cancelled at the moment when the sandbox was handed over, it
     is deleted, because the caller never sees it."""
+    import asyncio
+
     future = operation.start(asyncio.get_running_loop())
     try:
         return await future

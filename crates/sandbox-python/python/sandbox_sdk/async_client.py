@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,8 @@ from .exceptions import ClosedError
 from .types import EventCallback, PreflightCheck, SandboxInfo, SweepReport
 
 if TYPE_CHECKING:
+    import asyncio
+
     from typing_extensions import Unpack
 
 __all__ = ["AsyncClient"]
@@ -66,6 +67,8 @@ class AsyncClient:
     async def _open(self) -> RawClient:
         if self._is_closed:
             raise ClosedError("the client is closed")
+        import asyncio
+
         # Several tasks may be the first to use it; a failure is not kept, so that the next use tries again.
         if self._opening is None or (self._opening.done() and _has_failed(self._opening)):
             self._opening = asyncio.ensure_future(finish(_sandbox.open_client(self._options)))
