@@ -318,7 +318,7 @@ mod tests {
             "{\"a\": \"\n\"}",
             "{\"a",
             "{\"a\\",
-            "{\"a\": tru}",
+            "{\"a\": nope}",
             "é",
         ] {
             assert!(parse(text).is_err(), "{text}");

@@ -337,7 +337,7 @@ mod tests {
             Ok(("ax\nyc".into(), 1))
         );
         assert_eq!(replaced("aaa", "a", "", true), Ok((String::new(), 3)));
-        assert_eq!(replaced("aaa", "aa", "b", true), Ok(("ba".into(), 1)));
+        assert_eq!(replaced("xxx", "xx", "-", true), Ok(("-x".into(), 1)));
         assert!(replaced("abc", "d", "x", true).is_err_and(|why| why.contains("not in it")));
         assert!(replaced("abab", "ab", "x", false).is_err_and(|why| why.contains("2 times")));
         // Line ends are part of the text.
