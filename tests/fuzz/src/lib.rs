@@ -16,6 +16,8 @@ mod escape;
 mod exec;
 mod exec_reply;
 mod files;
+mod guest;
+mod guest_frames;
 mod home;
 mod input;
 mod peer;
@@ -31,9 +33,10 @@ mod world;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     ("exec", exec::target),
     ("files", files::target),
+    ("guest", guest::target),
     ("tree", tree::target),
     ("resume", resume::target),
     ("server", server::target),

@@ -13,6 +13,7 @@ use russh::{Channel, ChannelId, ChannelOpenFailure, SshId};
 use sandbox_core::{ByteStream, Connector, Deadline, Endpoint, KeyPair, protocol};
 
 use crate::exec_reply::{self, SentMessages};
+use crate::guest_frames;
 use crate::input::Input;
 use crate::sftp::Sftp;
 use crate::tree_frames;
@@ -170,6 +171,13 @@ impl Handler for Connection {
         if name == protocol::TREE_SUBSYSTEM {
             session.channel_success(channel)?;
             let stream = tree_frames::encode_stream(&mut lock(&self.case).input);
+            session.data(channel, stream)?;
+            session.eof(channel)?;
+            return session.close(channel);
+        }
+        if name == protocol::GUEST_SUBSYSTEM {
+            session.channel_success(channel)?;
+            let stream = guest_frames::encode_stream(&mut lock(&self.case).input);
             session.data(channel, stream)?;
             session.eof(channel)?;
             return session.close(channel);

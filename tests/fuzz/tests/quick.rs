@@ -93,6 +93,11 @@ fn files() {
 }
 
 #[test]
+fn guest() {
+    run_quick("guest");
+}
+
+#[test]
 fn tree() {
     run_quick("tree");
 }

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::guest::{Frame, FrameKind, GuestRequest, Refusal, WINDOW, put_frame, take_frame};
-use crate::{ByteStream, ConnectionStage, Error, Result};
+use crate::{ByteStream, ConnectionStage, Error, Escaped, Result};
 
 /// The most bytes of content in one frame.
 const MAX_CONTENT: usize = 64 << 10;
@@ -18,8 +18,8 @@ const MAX_CONTENT: usize = 64 << 10;
 const READ_SIZE: usize = 64 << 10;
 /// How much content is taken before the server is told.
 const TAKEN_STEP: usize = WINDOW / 4;
-/// How much of a refusal's message is kept.
-const MAX_MESSAGE: usize = 4096;
+/// How many characters of a refusal's message are kept.
+const MAX_MESSAGE: usize = 2048;
 
 /// A channel for one operation of the [guest protocol](crate::guest). Dropping it cancels the operation.
 #[non_exhaustive]
@@ -116,7 +116,7 @@ impl GuestChannel {
                     FrameKind::Refusal => {
                         self.is_ended = true;
                         let refusal = parse(&frame.payload)?;
-                        Ok(Some(GuestFrame::Refused(shorten(refusal))))
+                        Ok(Some(GuestFrame::Refused(make_safe(refusal))))
                     }
                     kind => {
                         if kind.is_content() {
@@ -240,14 +240,18 @@ fn into_reply<T: DeserializeOwned>(frame: Option<GuestFrame>) -> Result<T> {
     }
 }
 
+/// What the error quotes of the message is escaped.
 fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T> {
-    serde_json::from_slice(json)
-        .map_err(|error| lost(io::Error::new(io::ErrorKind::InvalidData, error)))
+    serde_json::from_slice(json).map_err(|error| {
+        let why = Escaped::new(&error.to_string()).to_string();
+        lost(io::Error::new(io::ErrorKind::InvalidData, why))
+    })
 }
 
-fn shorten(mut refusal: Refusal) -> Refusal {
-    let end = refusal.message.floor_char_boundary(MAX_MESSAGE);
-    refusal.message.truncate(end);
+/// Limits and escapes the message, which becomes that of an error.
+fn make_safe(mut refusal: Refusal) -> Refusal {
+    let message = Escaped::new(&refusal.message).with_max_chars(MAX_MESSAGE);
+    refusal.message = message.to_string();
     refusal
 }
 

@@ -7,7 +7,9 @@ use sandbox_core::guest::{
     Done, FrameKind, GuestRequest, InputTarget, ProcessEnd, ProcessRequest, ProcessSelector,
     ProcessSpec, ProcessStarted, SharedProcess, TerminalSize,
 };
-use sandbox_core::{ConnectionStage, Error, ExitStatus, GuestChannel, GuestFrame, Result, Signal};
+use sandbox_core::{
+    ConnectionStage, Error, Escaped, ExitStatus, GuestChannel, GuestFrame, Result, Signal,
+};
 
 use super::Sandbox;
 use super::diagnosing::Diagnoser;
@@ -338,8 +340,9 @@ async fn receive_list(channel: &mut GuestChannel) -> Result<Vec<SharedProcess>> 
     }
 }
 
+/// What the error quotes of the message is escaped.
 fn malformed(error: serde_json::Error) -> Error {
-    violation(&error.to_string())
+    violation(&Escaped::new(&error.to_string()).to_string())
 }
 
 /// The error of a server that does not keep to the protocol.

@@ -4,7 +4,8 @@ use std::io;
 
 use sandbox_core::guest::{FileEntry, FileEvent, FrameKind};
 use sandbox_core::{
-    ConnectionStage, Direction, Error, FilePath, GuestChannel, GuestFrame, Result, TransferReason,
+    ConnectionStage, Direction, Error, Escaped, FilePath, GuestChannel, GuestFrame, Result,
+    TransferReason,
 };
 use serde::de::DeserializeOwned;
 
@@ -61,8 +62,11 @@ pub(super) fn entry_size(entry: &FileEntry) -> u64 {
 }
 
 pub(super) fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T> {
-    serde_json::from_slice(json)
-        .map_err(|error| violation(Some(io::Error::new(io::ErrorKind::InvalidData, error))))
+    // What the error quotes of the reply is escaped.
+    serde_json::from_slice(json).map_err(|error| {
+        let why = Escaped::new(&error.to_string()).to_string();
+        violation(Some(io::Error::new(io::ErrorKind::InvalidData, why)))
+    })
 }
 
 /// The error about a reply that violates the protocol.
