@@ -3,9 +3,11 @@
 //! What the server itself creates is watched before the client learns of it ([`Watches::settle`]), so a client that
 //! creates a directory and then a file in it gets the same events each time.
 
+mod directories;
 mod events;
 mod instance;
 mod kept;
+mod moves;
 mod network;
 mod watcher;
 

@@ -1,21 +1,21 @@
 //! One watch: what happens in a directory, and in those below it.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
-use std::io;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use rustix::fs::inotify::ReadFlags;
 use rustix::io::Errno;
-use sandbox_core::guest::{FileEvent, FileEventKind, Refusal, RefusalCode};
+use sandbox_core::guest::{FileEvent, FileEventKind, Refusal};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::directories::{Unwatched, join, read_entries, strip_directory};
 use super::events::{Event, Events};
-use super::instance::{Inbox, Instance, MAX_DIRECTORIES, RawEvent};
+use super::instance::{Inbox, Instance, RawEvent};
+use super::moves::{Moves, find_moves};
 use crate::guest::entry::Describer;
-use crate::guest::refusals::refuse_file;
 use crate::lock::lock;
 
 /// A watch of a directory. Its methods block, except [`wait`](Self::wait).
@@ -68,8 +68,7 @@ impl Watcher {
         };
         match watcher.begin() {
             Ok(()) => Ok(watcher),
-            Err(Unwatched { path, error }) if is_limit(&error) => Err(limit_refusal(&path)),
-            Err(Unwatched { path, error }) => Err(refuse_file("watch", &path, error)),
+            Err(unwatched) => Err(unwatched.into_refusal()),
         }
     }
 
@@ -275,9 +274,9 @@ impl Watcher {
             found.insert(number);
             let directory = state.directories.entry(number).or_default();
             directory.name.clone_from(&name);
-            let entries = match self.entries(&name) {
+            let entries = match read_entries(&path) {
                 Ok(entries) => entries,
-                Err(unwatched) if is_vanished(&unwatched.error) => continue,
+                Err(unwatched) if unwatched.is_vanished() => continue,
                 Err(unwatched) => return Err(unwatched),
             };
             // The first is on top.
@@ -322,29 +321,11 @@ impl Watcher {
     }
 
     fn subdirectories(&self, name: &[u8]) -> Result<Vec<Vec<u8>>, Unwatched> {
-        let entries = self.entries(name)?.into_iter();
+        let entries = read_entries(&self.path_of(name))?.into_iter();
         Ok(entries
             .filter(|(_, is_directory)| *is_directory)
             .map(|(entry, _)| join(name, &entry))
             .collect())
-    }
-
-    /// The names in a directory, in their order, and which are directories.
-    fn entries(&self, name: &[u8]) -> Result<Vec<(Vec<u8>, bool)>, Unwatched> {
-        let path = self.path_of(name);
-        let unread = |error| Unwatched::new(&path, error);
-        let mut entries = Vec::new();
-        for entry in std::fs::read_dir(&path).map_err(unread)? {
-            let entry = match entry {
-                Ok(entry) => entry,
-                Err(error) if is_vanished(&error) => break,
-                Err(error) => return Err(unread(error)),
-            };
-            let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
-            entries.push((entry.file_name().into_vec(), is_directory));
-        }
-        entries.sort_unstable();
-        Ok(entries)
     }
 
     fn path_of(&self, name: &[u8]) -> PathBuf {
@@ -373,56 +354,6 @@ impl State {
     }
 }
 
-/// A directory that cannot be watched.
-struct Unwatched {
-    path: PathBuf,
-    error: io::Error,
-}
-
-impl Unwatched {
-    fn new(path: &Path, error: io::Error) -> Self {
-        Self {
-            path: path.to_owned(),
-            error,
-        }
-    }
-}
-
-/// The directories that were moved to another place.
-#[derive(Default)]
-struct Moves {
-    /// The directory that each was moved to, and its name there, by the cookie of the move.
-    destinations: HashMap<u32, (i32, Vec<u8>)>,
-    /// Those whose new places are known when the events of their arrival are processed.
-    arrived: HashSet<u32>,
-}
-
-fn find_moves(events: &VecDeque<RawEvent>) -> Moves {
-    let mut moves = Moves::default();
-    for event in events {
-        let is_arrival = event.flags.contains(ReadFlags::MOVED_TO | ReadFlags::ISDIR);
-        if let Some(name) = event.name.as_ref().filter(|_| is_arrival) {
-            let destination = (event.directory, name.clone());
-            moves.destinations.insert(event.cookie, destination);
-        }
-    }
-    moves
-}
-
-/// What follows the name of a directory, if this name is it or is below it.
-fn strip_directory<'a>(name: &'a [u8], directory: &[u8]) -> Option<&'a [u8]> {
-    let rest = name.strip_prefix(directory)?;
-    (rest.is_empty() || rest.starts_with(b"/")).then_some(rest)
-}
-
-fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
-    if directory.is_empty() {
-        name.to_vec()
-    } else {
-        [directory, b"/", name].concat()
-    }
-}
-
 fn has_entry(kind: FileEventKind) -> bool {
     matches!(
         kind,
@@ -430,28 +361,8 @@ fn has_entry(kind: FileEventKind) -> bool {
     )
 }
 
-fn is_limit(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(Errno::NOSPC.raw_os_error())
-}
-
-fn is_vanished(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-    )
-}
-
 /// Says that events are lost, because a directory cannot be watched.
 fn report_loss(state: &mut State, Unwatched { path, error }: &Unwatched) {
     tracing::warn!(?path, %error, "directory not watched");
     state.events.push_overflow();
-}
-
-fn limit_refusal(path: &Path) -> Refusal {
-    let path = sandbox_core::FilePath::from(path);
-    let message = format!(
-        "cannot watch {path:?}: too many directories are watched; this server watches at most \
-         {MAX_DIRECTORIES}, and the system as many as fs.inotify.max_user_watches says"
-    );
-    Refusal::new(RefusalCode::LimitReached, message)
 }
