@@ -4,11 +4,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use http::HeaderValue;
-use sandbox::{PoolName, SandboxId};
+use sandbox::SandboxId;
 use serde_json::Value;
 
 use super::reader::{Fields, Mistakes};
-use super::{ConfigOverrides, GatewayConfig, KeyLimits, Limits, Template, TemplatePool, TlsFiles};
+use super::template_fields::read_templates;
+use super::{ConfigOverrides, GatewayConfig, KeyLimits, Limits, PreviewConfig, TlsFiles};
 use crate::bounded_file::read_text;
 use crate::error::GatewayError;
 
@@ -127,6 +128,9 @@ fn read_root(mut root: Fields<'_>, overrides: ConfigOverrides) -> Option<Gateway
     if let Some(fields) = root.fields("limits") {
         read_limits(fields, &mut config.limits, &mut config.key_limits);
     }
+    if let Some(fields) = root.fields("preview") {
+        read_preview(fields, &mut config.preview);
+    }
     read_templates(&mut root, &mut config);
     root.finish();
     Some(config)
@@ -167,99 +171,14 @@ fn read_limits(mut fields: Fields<'_>, limits: &mut Limits, keys: &mut KeyLimits
     fields.finish();
 }
 
-fn read_templates(root: &mut Fields<'_>, config: &mut GatewayConfig) {
-    for (name, value) in root.entries("templates") {
-        let path = format!("templates.{name}");
-        if !is_template_name(&name) {
-            root.mistakes().add(
-                &path,
-                "use letters, digits, dashes, dots, slashes and underscores in the name",
-            );
-        }
-        let template = read_template(Fields::new(path, value, root.mistakes()));
-        config.templates.insert(name, template);
+fn read_preview(mut fields: Fields<'_>, preview: &mut PreviewConfig) {
+    if let Some(keep_host) = fields.boolean("keep-host") {
+        preview.keep_host = keep_host;
     }
-    // A name stands for one template only.
-    let mut names: std::collections::BTreeSet<String> = config.templates.keys().cloned().collect();
-    for (name, template) in &config.templates {
-        for alias in &template.aliases {
-            if !is_template_name(alias) || !names.insert(alias.clone()) {
-                let mistake = format!("{alias:?} is invalid, or already the name of a template");
-                root.mistakes()
-                    .add(&format!("templates.{name}.aliases"), &mistake);
-            }
-        }
-    }
-}
-
-fn read_template(mut fields: Fields<'_>) -> Template {
-    let default = Template::default();
-    let template = Template {
-        image: fields.text("image"),
-        cpu: fields.parsed("cpu"),
-        memory: fields.parsed("memory"),
-        disk: fields.parsed("disk"),
-        pids: fields.count("pids"),
-        env: fields.text_map("env").unwrap_or_default(),
-        user: fields.text("user"),
-        timeout: fields.duration("timeout").unwrap_or(default.timeout),
-        max_lifetime: fields
-            .duration("max-lifetime")
-            .unwrap_or(default.max_lifetime),
-        pool: read_pool(&mut fields),
-        aliases: fields.texts("aliases").unwrap_or_default(),
-        kubernetes: fields.take("kubernetes"),
-    };
-    if template.timeout > template.max_lifetime {
-        fields.refuse::<()>(
-            "timeout",
-            "it exceeds max-lifetime; shorten it, or raise max-lifetime",
-        );
-    }
-    if let Err(error) = check_env(&template) {
-        fields.refuse::<()>("env", &error.to_string());
-    }
-    if template
-        .kubernetes
-        .as_ref()
-        .is_some_and(|options| !options.is_object())
-    {
-        fields.refuse::<()>("kubernetes", "it must be a mapping of names to values");
+    if let Some(timeout) = fields.duration("response-timeout") {
+        preview.response_timeout = timeout;
     }
     fields.finish();
-    template
-}
-
-fn read_pool(fields: &mut Fields<'_>) -> Option<TemplatePool> {
-    let mut pool = fields.fields("pool")?;
-    let size = pool.count("size");
-    let name: Option<PoolName> = pool.parsed("name");
-    let read = match (size, name) {
-        (Some(size), None) => Some(TemplatePool::Own {
-            size: size as usize,
-        }),
-        (None, Some(name)) => Some(TemplatePool::Shared {
-            name: name.to_string(),
-        }),
-        (Some(_), Some(_)) => pool.refuse(
-            "size",
-            "the pool has a name, too: sandbox pool run sets the size of a shared pool",
-        ),
-        (None, None) => pool.refuse(
-            "size",
-            "set the size of a pool of this gateway, or the name of a shared one",
-        ),
-    };
-    pool.finish();
-    read
-}
-
-fn check_env(template: &Template) -> sandbox::Result<()> {
-    let mut env = sandbox::Env::default();
-    template
-        .env
-        .iter()
-        .try_for_each(|(name, value)| env.set(name, value))
 }
 
 fn is_domain(domain: &str) -> bool {
@@ -289,15 +208,9 @@ fn is_origin(origin: &str) -> bool {
     origin == "*" || (authority.is_some_and(is_valid) && HeaderValue::from_str(origin).is_ok())
 }
 
-fn is_template_name(name: &str) -> bool {
-    (1..=128).contains(&name.len())
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-._/:".contains(&byte))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::TemplatePool;
     use super::*;
     use std::time::Duration;
 
@@ -333,6 +246,7 @@ page: false
 cors: ["https://app.example.com"]
 limits: {sandboxes-per-key: 3, requests-per-second: 5, connections: 10, header-bytes: 16384, body-bytes: 1000,
   streams-per-connection: 20, header-timeout: 5s, body-timeout: 6s, write-timeout: 7s, drain: 1m}
+preview: {keep-host: true, response-timeout: 20m}
 templates:
   base:
     image: python:3.12-slim
@@ -361,6 +275,10 @@ templates:
         assert_eq!(
             (config.key_limits.sandboxes, config.limits.drain),
             (3, Duration::from_secs(60))
+        );
+        assert_eq!(
+            (config.preview.keep_host, config.preview.response_timeout),
+            (true, Duration::from_secs(1200))
         );
         let (name, base) = config.template("python").unwrap();
         assert_eq!(
@@ -399,6 +317,7 @@ name: Über
 page: maybe
 cors: [example.com, 1]
 limits: {drain: 5, sandboxes-per-key: 0, header-bytes: 10, x: 1}
+preview: {keep-host: 1, response-timeout: 0s, y: 1}
 templates:
   a b: {}
   base: {memory: lots, timeout: 2h, max-lifetime: 1h, pool: {}, env: {"A=B": x}, aliases: [code-interpreter-v1]}
@@ -419,6 +338,9 @@ templates:
             "limits.sandboxes-per-key",
             "limits.header-bytes",
             "limits.x",
+            "preview.keep-host",
+            "preview.response-timeout",
+            "preview.y",
             "templates.a b",
             "templates.base.memory",
             "templates.base.timeout",
@@ -435,7 +357,7 @@ templates:
                 .count();
             assert_eq!(found, 1, "{place}: {mistakes:#?}");
         }
-        assert_eq!(mistakes.len(), 21, "{mistakes:#?}");
+        assert_eq!(mistakes.len(), 24, "{mistakes:#?}");
         let broken = GatewayConfig::parse("a: [", with_keys()).unwrap_err();
         assert!(broken[0].starts_with("it is not valid YAML"), "{broken:?}");
     }

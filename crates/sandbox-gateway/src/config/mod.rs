@@ -6,6 +6,7 @@ mod overrides;
 mod preview;
 mod reader;
 mod template;
+mod template_fields;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

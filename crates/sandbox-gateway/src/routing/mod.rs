@@ -1,9 +1,13 @@
 //! Decides what a request is for, from its head alone.
 
+mod headers;
+mod host;
+
 use http::HeaderMap;
-use http::uri::Authority;
 use sandbox::SandboxId;
 
+use self::headers::{parse_id_header, parse_port_header};
+use self::host::{label_below, parse_label};
 use crate::api_error::ApiError;
 
 /// The port that stands for E2B's daemon. Nothing listens on it: the gateway answers itself.
@@ -153,96 +157,6 @@ fn is_envd(path: &str) -> bool {
     matches!(path, "/files" | "/files/compose" | "/envs" | "/metrics")
         || path.starts_with("/process.Process/")
         || path.starts_with("/filesystem.Filesystem/")
-}
-
-/// The one label in front of the domain, if it can be that of a sandbox: digits, then a dash. Labels such as `api` are not.
-fn label_below<'a>(host: &'a str, domain: &str) -> Result<Option<&'a str>, ApiError> {
-    // Only to refuse what is no authority at all, such as one with user information.
-    let is_valid = host.parse::<Authority>().is_ok() && !host.contains('@');
-    if !is_valid {
-        return Err(ApiError::bad_request("the header Host is invalid"));
-    }
-    let name = strip_port(host);
-    let domain = strip_port(domain);
-    let name = name.strip_suffix('.').unwrap_or(name);
-    let Some(split) = name.len().checked_sub(domain.len()) else {
-        return Ok(None);
-    };
-    // `get` is `None` inside a character; a valid authority has none of several bytes.
-    let (Some(front), Some(end)) = (name.get(..split), name.get(split..)) else {
-        return Ok(None);
-    };
-    if !end.eq_ignore_ascii_case(domain) {
-        return Ok(None);
-    }
-    let Some(label) = front.strip_suffix('.') else {
-        return Ok(None);
-    };
-    let starts_with_port = label.split_once('-').is_some_and(|(port, _)| {
-        !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit())
-    });
-    Ok(Some(label).filter(|_| starts_with_port))
-}
-
-/// A host without its port. The port of an IPv6 address is left, because no domain looks like that.
-fn strip_port(host: &str) -> &str {
-    match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        Some(_) | None => host,
-    }
-}
-
-/// Splits `{port}-{id}` at the first dash. Hosts are compared without case.
-fn parse_label(label: &str) -> Result<(u16, SandboxId), ApiError> {
-    let label = label.to_ascii_lowercase();
-    let parsed = label
-        .split_once('-')
-        .and_then(|(port, id)| Some((parse_port(port)?, id.parse().ok()?)));
-    parsed.ok_or_else(|| {
-        ApiError::bad_request("the host names no port and sandbox; it must be {port}-{id}.{domain}")
-    })
-}
-
-fn parse_port_header(headers: &HeaderMap) -> Result<Option<u16>, ApiError> {
-    let Some(text) = single(headers, SANDBOX_PORT)? else {
-        return Ok(None);
-    };
-    match parse_port(text) {
-        Some(port) => Ok(Some(port)),
-        None => Err(ApiError::bad_request(
-            "the header E2b-Sandbox-Port is no port from 1 to 65535",
-        )),
-    }
-}
-
-fn parse_id_header(headers: &HeaderMap) -> Result<Option<SandboxId>, ApiError> {
-    let Some(text) = single(headers, SANDBOX_ID)? else {
-        return Ok(None);
-    };
-    match text.parse() {
-        Ok(id) => Ok(Some(id)),
-        Err(_invalid) => Err(ApiError::bad_request(
-            "the header E2b-Sandbox-Id is no id of a sandbox",
-        )),
-    }
-}
-
-/// The value of a header that may be sent once. A proxy might have judged another one of several.
-fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, ApiError> {
-    let mut values = headers.get_all(name).iter();
-    let first = values.next();
-    if values.next().is_some() {
-        return Err(ApiError::bad_request(format!(
-            "the header {name} is sent more than once"
-        )));
-    }
-    match first.map(http::HeaderValue::to_str) {
-        None => Ok(None),
-        Some(Ok(text)) => Ok(Some(text)),
-        Some(Err(_not_text)) => Err(ApiError::bad_request(format!(
-            "the header {name} is not text"
-        ))),
-    }
 }
 
 /// Digits only: no sign, no spaces.

@@ -1,0 +1,111 @@
+//! Reads the templates of the file.
+
+use std::collections::BTreeSet;
+
+use sandbox::PoolName;
+
+use super::reader::Fields;
+use super::{GatewayConfig, Template, TemplatePool};
+
+/// Reads `templates`. Those that the file does not name stay as they are.
+pub(super) fn read_templates(root: &mut Fields<'_>, config: &mut GatewayConfig) {
+    for (name, value) in root.entries("templates") {
+        let path = format!("templates.{name}");
+        if !is_template_name(&name) {
+            root.mistakes().add(
+                &path,
+                "use letters, digits, dashes, dots, slashes and underscores in the name",
+            );
+        }
+        let template = read_template(Fields::new(path, value, root.mistakes()));
+        config.templates.insert(name, template);
+    }
+    // A name stands for one template only.
+    let mut names: BTreeSet<String> = config.templates.keys().cloned().collect();
+    for (name, template) in &config.templates {
+        for alias in &template.aliases {
+            if !is_template_name(alias) || !names.insert(alias.clone()) {
+                let mistake = format!("{alias:?} is invalid, or already the name of a template");
+                root.mistakes()
+                    .add(&format!("templates.{name}.aliases"), &mistake);
+            }
+        }
+    }
+}
+
+fn read_template(mut fields: Fields<'_>) -> Template {
+    let default = Template::default();
+    let template = Template {
+        image: fields.text("image"),
+        cpu: fields.parsed("cpu"),
+        memory: fields.parsed("memory"),
+        disk: fields.parsed("disk"),
+        pids: fields.count("pids"),
+        env: fields.text_map("env").unwrap_or_default(),
+        user: fields.text("user"),
+        timeout: fields.duration("timeout").unwrap_or(default.timeout),
+        max_lifetime: fields
+            .duration("max-lifetime")
+            .unwrap_or(default.max_lifetime),
+        pool: read_pool(&mut fields),
+        aliases: fields.texts("aliases").unwrap_or_default(),
+        kubernetes: fields.take("kubernetes"),
+    };
+    if template.timeout > template.max_lifetime {
+        fields.refuse::<()>(
+            "timeout",
+            "it exceeds max-lifetime; shorten it, or raise max-lifetime",
+        );
+    }
+    if let Err(error) = check_env(&template) {
+        fields.refuse::<()>("env", &error.to_string());
+    }
+    if template
+        .kubernetes
+        .as_ref()
+        .is_some_and(|options| !options.is_object())
+    {
+        fields.refuse::<()>("kubernetes", "it must be a mapping of names to values");
+    }
+    fields.finish();
+    template
+}
+
+fn read_pool(fields: &mut Fields<'_>) -> Option<TemplatePool> {
+    let mut pool = fields.fields("pool")?;
+    let size = pool.count("size");
+    let name: Option<PoolName> = pool.parsed("name");
+    let read = match (size, name) {
+        (Some(size), None) => Some(TemplatePool::Own {
+            size: size as usize,
+        }),
+        (None, Some(name)) => Some(TemplatePool::Shared {
+            name: name.to_string(),
+        }),
+        (Some(_), Some(_)) => pool.refuse(
+            "size",
+            "the pool has a name, too: sandbox pool run sets the size of a shared pool",
+        ),
+        (None, None) => pool.refuse(
+            "size",
+            "set the size of a pool of this gateway, or the name of a shared one",
+        ),
+    };
+    pool.finish();
+    read
+}
+
+fn check_env(template: &Template) -> sandbox::Result<()> {
+    let mut env = sandbox::Env::default();
+    template
+        .env
+        .iter()
+        .try_for_each(|(name, value)| env.set(name, value))
+}
+
+fn is_template_name(name: &str) -> bool {
+    (1..=128).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-._/:".contains(&byte))
+}
