@@ -6,7 +6,8 @@ use std::time::Duration;
 use libtest_mimic::Trial;
 use sandbox::{Client, Defaults, Lifetime};
 use sandbox_conformance::{
-    TestedBackend, commands, files, lifecycle, odd_input, ports, resuming, trees, watching,
+    TestedBackend, commands, files, guest_files, lifecycle, odd_input, ports, resuming, trees,
+    watching,
 };
 use sandbox_k8s::KubernetesBackend;
 use sandbox_k8s::options::{ImageServer, Injection, SecurityProfile, Transport};
@@ -60,6 +61,7 @@ pub(crate) fn trials(runtime: &Handle) -> Vec<Trial> {
     let lists = [
         commands::cases(),
         files::cases(),
+        guest_files::without::cases(),
         lifecycle::cases(),
         odd_input::cases(),
         ports::cases(),

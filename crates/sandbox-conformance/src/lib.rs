@@ -55,6 +55,7 @@ mod case;
 pub mod commands;
 pub mod dropped_trees;
 pub mod files;
+pub mod guest_files;
 pub mod jobs;
 pub mod lifecycle;
 pub mod moving_trees;
@@ -79,6 +80,7 @@ pub fn trials(backend: &TestedBackend, runtime: &Handle) -> Vec<Trial> {
     [
         commands::cases(),
         files::cases(),
+        guest_files::cases(),
         jobs::cases(),
         lifecycle::cases(),
         moving_trees::cases(),
