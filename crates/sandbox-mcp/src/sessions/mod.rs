@@ -197,8 +197,22 @@ impl Session {
         lock(&self.slots).values().cloned().collect()
     }
 
-    /// Forgets a sandbox that is gone, or that could not be created.
-    pub(crate) fn forget(&self, id: &SandboxId) {
+    /// Forgets a sandbox that has ended, or that could not be created, and removes what is left of it, which goes on after
+    /// the deadline. Then there is room for another one.
+    pub(crate) async fn forget(&self, id: &SandboxId, deadline: Instant) {
+        let Some(slot) = lock(&self.slots).remove(id) else {
+            return;
+        };
+        let removing = self.app.tasks.spawn(async move {
+            if let Err(error) = slot.delete().await {
+                tracing::debug!(sandbox = %slot.id(), %error, "rest of an ended sandbox not removed");
+            }
+        });
+        let _removed = tokio::time::timeout_at(deadline, removing).await;
+    }
+
+    /// Takes a sandbox that was deleted off the list.
+    pub(crate) fn remove(&self, id: &SandboxId) {
         lock(&self.slots).remove(id);
     }
 
@@ -222,7 +236,7 @@ impl Session {
         }
         let pruning = join_all(self.slots().into_iter().map(|slot| async move {
             if slot.standing().await.has_ended() {
-                self.forget(slot.id());
+                self.forget(slot.id(), deadline).await;
             }
         }));
         let _pruned = tokio::time::timeout_at(deadline, pruning).await;

@@ -30,7 +30,8 @@ pub(crate) struct Slot {
     /// When its end was last postponed.
     renewed: Mutex<Instant>,
     forwards: tokio::sync::Mutex<HashMap<u16, Forward>>,
-    _room: OwnedSemaphorePermit,
+    /// Given back when nothing is left of the sandbox.
+    room: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
 #[derive(Clone)]
@@ -97,7 +98,7 @@ impl Slot {
             cancel,
             renewed: Mutex::new(Instant::now()),
             forwards: tokio::sync::Mutex::default(),
-            _room: room,
+            room: Mutex::new(Some(room)),
         })
     }
 
@@ -213,6 +214,12 @@ impl Slot {
     ///
     /// If it may still exist.
     pub(crate) async fn delete(&self) -> sandbox::Result<()> {
+        self.end().await?;
+        lock(&self.room).take();
+        Ok(())
+    }
+
+    async fn end(&self) -> sandbox::Result<()> {
         self.cancel.cancel();
         self.forwards.lock().await.clear();
         let mut state = self.state.clone();

@@ -98,7 +98,7 @@ pub(super) async fn create(call: &Call, args: CreateArgs) -> Result<Reply, Failu
     let is_ready = match slot.wait_until_ready(call.deadline).await {
         Ok(ready) => ready.is_some(),
         Err(failure) => {
-            call.session.forget(slot.id());
+            call.session.forget(slot.id(), call.deadline).await;
             return Err(failure);
         }
     };
@@ -170,7 +170,7 @@ async fn describe_slot(call: &Call, slot: &Slot) -> Entry {
 pub(super) async fn delete(call: &Call, args: DeleteArgs) -> Result<Reply, Failure> {
     let slot = call.session.find(&args.sandbox)?;
     slot.delete().await?;
-    call.session.forget(slot.id());
+    call.session.remove(slot.id());
     let deleted = Deleted {
         sandbox: slot.id().to_string(),
         deleted: true,

@@ -237,7 +237,7 @@ impl Call {
             ))),
             Err(failure) => {
                 // The next call may succeed, with a new one.
-                self.session.forget(slot.id());
+                self.session.forget(slot.id(), self.deadline).await;
                 Err(failure)
             }
         }
@@ -247,7 +247,7 @@ impl Call {
     async fn explain(&self, slot: &Slot, failure: Failure) -> Failure {
         let standing = tokio::time::timeout_at(self.deadline, slot.standing()).await;
         if standing.is_ok_and(|standing| standing.has_ended()) {
-            self.session.forget(slot.id());
+            self.session.forget(slot.id(), self.deadline).await;
             return Failure::new(format!(
                 "sandbox {} has ended, and its files and processes are gone; call again for a new one, or create one",
                 slot.id()
@@ -257,8 +257,9 @@ impl Call {
     }
 }
 
-/// Reads the arguments of a tool.
-fn parse<T: DeserializeOwned>(arguments: JsonObject) -> Result<T, Failure> {
+/// Reads the arguments of a tool. Some models write null for what they leave out.
+fn parse<T: DeserializeOwned>(mut arguments: JsonObject) -> Result<T, Failure> {
+    arguments.retain(|_, value| !value.is_null());
     serde_json::from_value(Value::Object(arguments))
         .map_err(|error| Failure::new(format!("the arguments are not valid: {error}")))
 }
@@ -279,8 +280,5 @@ fn parse_path(path: String) -> Result<FilePath, Failure> {
 }
 
 fn schemas<A: JsonSchema + 'static, R: JsonSchema + 'static>(tool: Tool) -> Tool {
-    let mut tool = tool.with_input_schema::<A>().with_output_schema::<R>();
-    // Numbers have no upper limit of their own.
-    tool.title = None;
-    tool
+    tool.with_input_schema::<A>().with_output_schema::<R>()
 }

@@ -221,6 +221,9 @@ async fn directory_and_variables_are_set() {
         )
         .await;
     assert_eq!(data["output"], "a b\nhello $USER\n");
+    let nulls =
+        json!({"command": "true", "cwd": null, "env": null, "sandbox": null, "wait_seconds": null});
+    assert_eq!(world.use_tool("command_run", nulls).await["exit_code"], 0);
     let bad = json!({"command": "true", "env": {"A=B": "c"}});
     assert!(world.fail("command_run", bad).await.contains("A=B"));
     world.finish().await;

@@ -150,7 +150,8 @@ async fn a_client_that_vanishes_leaves_nothing() {
 }
 
 async fn an_ended_sandbox_is_replaced_and_that_is_said() {
-    let mut world = World::start().await;
+    // Its room is given back, too.
+    let mut world = World::start_with(|config, _| config.max_sandboxes = 1).await;
     world.run("echo precious > file").await;
     let client = crate::support::client_of(world.dir.path()).await;
     let id = world.sandboxes().await[0].id.clone();
