@@ -9,7 +9,7 @@ use crate::duration::format_duration;
 use crate::mistakes::Mistakes;
 use crate::settings::Settings;
 use crate::value::Value;
-use crate::variables::{PREFIX, RESERVED_PREFIXES, VARIABLES, Variable};
+use crate::variables::{PREFIX, RESERVED_PREFIXES, SECRETS, VARIABLES, Variable};
 
 /// A variable of the environment, or an entry of a file.
 #[derive(Debug, Clone)]
@@ -39,6 +39,7 @@ pub(crate) fn resolve(entries: impl IntoIterator<Item = Entry>) -> Result<Settin
             Entry::Environment { name, value } if is_setting(&name) => {
                 match Variable::by_name(&name) {
                     Some(variable) => _ = environment.insert(variable.name, value),
+                    None if SECRETS.contains(&name.as_str()) => {}
                     None => _ = unknown.insert(name),
                 }
             }
@@ -274,10 +275,16 @@ mod tests {
             ".env line 2: SANDBOX_MEMROY is unknown: did you mean SANDBOX_MEMORY?"
         );
         assert!(message([file(2, "SANDBOX_FROBNICATE", "1")]).contains(".env.example"));
+        let secret = message([file(2, "SANDBOX_MCP_TOKEN", "hush-hush")]);
+        assert!(
+            secret.contains("is unknown") && !secret.contains("hush-hush"),
+            "{secret}"
+        );
         let settings = resolve([
             env("SANDBOX_ZZZ", "1"),
             env("SANDBOX_MEMROY", "1"),
             env("SANDBOX_TEST_REQUIRE", "1"),
+            env("SANDBOX_MCP_TOKEN", "hush-hush"),
             file(1, "SANDBOX_SSHD_PORT", "1"),
             file(2, "OTHER", "1"),
         ]);

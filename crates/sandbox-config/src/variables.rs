@@ -11,6 +11,9 @@ pub(crate) const PREFIX: &str = "SANDBOX_";
 /// Prefixes of the variables of the tests and of the server inside a sandbox.
 pub(crate) const RESERVED_PREFIXES: [&str; 2] = ["SANDBOX_TEST_", "SANDBOX_SSHD_"];
 
+/// Secrets that the command reads itself. No file has them, and no setting keeps them.
+pub(crate) const SECRETS: [&str; 1] = ["SANDBOX_MCP_TOKEN"];
+
 /// One variable.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
