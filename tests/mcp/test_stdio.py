@@ -26,6 +26,8 @@ def test_a_tour(mode, tmp_path):
 
     async def tour():
         async with over_stdio(mode, "--audit", str(audit)) as tools:
+            if IS_NEW:
+                assert (tools.session.session.protocol_version == "2026-07-28") == (mode == "auto")
             listed = {tool.name for tool in await tools.list()}
             assert listed == TEN
             # The client checks each answer against the schema of its tool.
