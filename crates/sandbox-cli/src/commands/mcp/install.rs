@@ -161,11 +161,14 @@ fn first_line(text: &str) -> &str {
     line.strip_prefix("error: ").unwrap_or(line)
 }
 
-/// The difference has lines of a file that others write, too.
+/// The difference has lines of a file that others write, too. Only line ends and tabs are printed as they are.
 fn escape_lines(text: &str) -> Printable {
-    text.lines().fold(Printable::trusted(""), |all, line| {
-        all.with(&Printable::line(line)).with_trusted("\n")
-    })
+    text.split_inclusive(['\n', '\t'])
+        .fold(Printable::trusted(""), |all, part| {
+            let bare = part.strip_suffix(['\n', '\t']).unwrap_or(part);
+            all.with(&Printable::line(bare.trim_end_matches('\r')))
+                .with_trusted(&part[bare.len()..])
+        })
 }
 
 /// Asks for confirmation on the terminal.
