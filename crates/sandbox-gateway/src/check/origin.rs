@@ -45,6 +45,14 @@ impl Origin {
             ));
         }
         let host = authority.host();
+        // `Authority::port_u16` takes a number that is too large for none.
+        let port = match authority.as_str()[host.len()..].strip_prefix(':') {
+            None | Some("") if is_tls => 443,
+            None | Some("") => 80,
+            Some(port) => port
+                .parse()
+                .map_err(|_| failed(format!("has the port {port}, and ports end at 65535")))?,
+        };
         let host = host
             .strip_prefix('[')
             .and_then(|host| host.strip_suffix(']'))
@@ -52,9 +60,7 @@ impl Origin {
         Ok(Self {
             is_tls,
             host: host.to_owned(),
-            port: authority
-                .port_u16()
-                .unwrap_or(if is_tls { 443 } else { 80 }),
+            port,
             authority: authority.to_string(),
         })
     }
