@@ -55,15 +55,23 @@ fn new_client(options: LocalOptions) -> Client {
 }
 
 impl Python {
+    /// The installation that `python3` belongs to; of a virtual environment, the one that it was made from, because only
+    /// that is complete.
     fn find() -> Option<Self> {
-        let script = "import sys, pip; print(sys.executable); print(sys.prefix)";
+        let script =
+            "import os, sys; print(os.path.realpath(sys.executable)); print(sys.base_prefix)";
         let output = Command::new("python3").args(["-c", script]).output().ok()?;
         let text = String::from_utf8(output.stdout).ok()?;
         let mut lines = text.lines().map(PathBuf::from);
-        Some(Self {
+        let found = Self {
             program: lines.next()?,
             prefix: lines.next()?,
-        })
+        };
+        let pip = Command::new(&found.program)
+            .args(["-c", "import pip"])
+            .output()
+            .ok()?;
+        pip.status.success().then_some(found)
     }
 }
 
