@@ -98,7 +98,7 @@ async fn take_one_by_one(
     let mut figures = Figures::default();
     let outcome = async {
         while figures.len() < TAKES {
-            source.wait_until_full().await;
+            source.wait_until_full().await?;
             let mut used = Vec::new();
             for _ in 0..COLD_PER_BATCH {
                 used.push(time(cold, source.create()).await?);
@@ -122,7 +122,7 @@ async fn take_one_by_one(
 /// Takes many at once, as many as wait.
 async fn take_at_once(client: &Client, sandboxes: &SandboxBuilder) -> Result<Row> {
     let source = Source::start(client, sandboxes, BURST, false)?;
-    source.wait_until_full().await;
+    source.wait_until_full().await?;
     let start = Instant::now();
     let taken = join_all((0..BURST).map(|_| async {
         let sbx = source.take().await?;

@@ -1,7 +1,7 @@
 //! Where the sandboxes of the benchmark come from.
 
-use anyhow::{Context, Result};
-use sandbox::{Client, OnEmpty, Pool, Sandbox, SandboxBuilder};
+use anyhow::{Context, Result, bail};
+use sandbox::{Client, OnEmpty, Pool, PoolStatus, Sandbox, SandboxBuilder};
 
 /// A pool, and what it is filled with.
 pub(super) struct Source {
@@ -40,8 +40,21 @@ impl Source {
     }
 
     /// Waits until the pool is full.
-    pub(super) async fn wait_until_full(&self) {
-        self.pool.filled().await;
+    ///
+    /// # Errors
+    ///
+    /// The pool's problem, once creations have failed three times.
+    pub(super) async fn wait_until_full(&self) -> Result<()> {
+        let mut changes = self.pool.changes();
+        let status = changes
+            .wait_for(|status| status.waiting >= status.target || has_failed(status))
+            .await?;
+        match &status.problem {
+            Some(problem) if has_failed(&status) => {
+                bail!("the pool cannot be filled: {}", problem.message)
+            }
+            _ => Ok(()),
+        }
     }
 
     pub(super) async fn take(&self) -> Result<Sandbox> {
@@ -66,4 +79,11 @@ impl Source {
     pub(super) async fn close(&self) -> Result<()> {
         self.pool.close().await.context("cannot close the pool")
     }
+}
+
+fn has_failed(status: &PoolStatus) -> bool {
+    status
+        .problem
+        .as_ref()
+        .is_some_and(|problem| problem.failures > 2)
 }
