@@ -2,6 +2,7 @@
 
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -13,6 +14,8 @@ NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 # The descriptors inside bash, above those that scripts use.
 CODE_FD = 198
 STATUS_FD = 199
+# What a pipe that can be written to takes at once (POSIX has 512 at least, Linux 4096).
+PIPE_BUF = 4096
 
 
 class BashKernel:
@@ -28,6 +31,7 @@ class BashKernel:
             raise OSError("there is no bash in this image")
         os.dup2(code_reader, CODE_FD)
         os.dup2(status_writer, STATUS_FD)
+        os.set_blocking(self.code, False)
         # An interactive shell returns to its next line when it is interrupted; any other would end.
         self.process = subprocess.Popen(
             [shell, "--noprofile", "--norc", "--noediting", "-i"],
@@ -38,7 +42,7 @@ class BashKernel:
         for descriptor in (code_reader, status_writer, control_reader, CODE_FD, STATUS_FD):
             os.close(descriptor)
         self.command("set +H; unset PS1 PS2 PROMPT_COMMAND HISTFILE; printf '0 0\\n' >&%d" % STATUS_FD)
-        self.wait_for(0)
+        self.wait_for(0, b"")
 
     def command(self, line):
         os.write(self.control, line.encode("utf-8", "surrogateescape") + b"\n")
@@ -53,17 +57,20 @@ class BashKernel:
         if "\0" in code:
             self.error("InvalidCode", "code for bash cannot contain a NUL character")
             return
-        before, after = environment_lines(env)
+        before, after = environment_lines(env, self.count)
         self.restore = "%s printf '%d 130\\n' >&%d" % (after, self.count, STATUS_FD)
-        # Read as one word from a descriptor of its own, so that the code is no line of the shell's input.
+        # Read as one word from a descriptor of its own, so that the code is no line of the shell's input. An interrupt
+        # can come before bash has read it: it stays in the pipe, so that bash skips what does not have this mark.
+        mark = os.urandom(8).hex() + ":"
         self.command(
-            "%s IFS= read -r -d '' -u %d __sandbox_code; eval \"$__sandbox_code\" </dev/null %d<&- %d>&-; "
+            "%s while IFS= read -r -d '' -u %d __sandbox_code; do case $__sandbox_code in %s*) break;; esac; done; "
+            "__sandbox_code=${__sandbox_code:%d}; eval \"$__sandbox_code\" </dev/null %d<&- %d>&-; "
             "__sandbox_status=$?; %s printf '%%d %%d\\n' %d \"$__sandbox_status\" >&%d"
-            % (before, CODE_FD, CODE_FD, STATUS_FD, after, self.count, STATUS_FD)
+            % (before, CODE_FD, mark, len(mark), CODE_FD, STATUS_FD, after, self.count, STATUS_FD)
         )
         self.link.can_interrupt = True
-        write_all(self.code, code.encode("utf-8", "surrogateescape") + b"\0")
-        status = self.wait_for(self.count)
+        # The first NUL ends what an interrupt has left of other code.
+        status = self.wait_for(self.count, b"\0" + mark.encode() + code.encode("utf-8", "surrogateescape") + b"\0")
         self.link.can_interrupt = False
         if status == 130 and self.is_interrupted:
             self.link.emit({"event": "error", "name": "KeyboardInterrupt", "value": "", "traceback": ""})
@@ -82,9 +89,11 @@ class BashKernel:
         if self.link.can_interrupt:
             self.command(self.restore)
 
-    def wait_for(self, number):
-        """Waits for the status of this execution; others are of an interrupted one that had ended."""
+    def wait_for(self, number, code):
+        """Hands code to bash, and waits for the status of this execution. Others are of an interrupted one that had
+        ended; bash does not read the code of such a one to its end."""
         self.is_interrupted = False
+        code = memoryview(code)
         while True:
             line, separator, rest = self.buffer.partition(b"\n")
             if separator:
@@ -93,31 +102,36 @@ class BashKernel:
                 if len(fields) == 2 and fields[0] == b"%d" % number:
                     return int(fields[1])
                 continue
+            readable, writable, _ = select.select([self.status], [self.code] if code else [], [])
+            if writable and not readable:
+                try:
+                    code = code[os.write(self.code, code[:PIPE_BUF]) :]
+                except BrokenPipeError:
+                    # Bash has ended, and with it the pipe that is read below.
+                    code = b""
+                continue
             data = os.read(self.status, 4096)
             if not data:
                 # `exit` ends the kernel with this status, which the server reports.
-                code = self.process.wait()
+                status = self.process.wait()
                 sys.stdout.flush()
-                os._exit(code if code >= 0 else 128 - code)
+                os._exit(status if status >= 0 else 128 - status)
             self.buffer += data
 
 
-def environment_lines(env):
-    """Returns the lines that set variables for one execution, and those that restore them."""
-    before, after = [], []
-    for number, (name, value) in enumerate(sorted(env.items())):
-        saved = "__sandbox_saved_%d" % number
+def environment_lines(env, number):
+    """Returns the lines that set variables for one execution, and those that restore them, which do so once: each
+    interrupt sends them again."""
+    before, after = ["__sandbox_env=%d;" % number], []
+    for index, (name, value) in enumerate(sorted(env.items())):
+        saved = "__sandbox_saved_%d" % index
         quoted = "'%s'" % value.replace("'", "'\\''").replace("\n", "'$'\\n''")
         before.append("unset %s; [ -z \"${%s+x}\" ] || %s=$%s; export %s=%s;" % (saved, name, saved, name, name, quoted))
         after.append(
             "if [ -n \"${%s+x}\" ]; then %s=$%s; unset %s; else unset %s; fi;" % (saved, name, saved, saved, name)
         )
-    return " ".join(before), " ".join(after)
-
-
-def write_all(descriptor, data):
-    while data:
-        data = data[os.write(descriptor, data) :]
+    restore = "if [ \"$__sandbox_env\" = %d ]; then __sandbox_env=; %s fi;" % (number, " ".join(after))
+    return " ".join(before), restore
 
 
 def main(requests, events):

@@ -232,16 +232,17 @@ class Context:
 
     def pump(self, kernel, job, deadline, on_output):
         """Waits for something of the kernel, until the deadline if there is one; returns whether that has not passed.
-        Raises KernelEnded when there will be nothing more."""
+        Raises ClientLeft when there is a job and its client has left, KernelEnded when there will be nothing more."""
         timeout = None if deadline is None else deadline - time.monotonic()
         if timeout is not None and timeout <= 0:
             return False
         poller = select.poll()
-        for source in (job.client, kernel.link, kernel.stdout, kernel.stderr):
+        client = None if job is None else job.client
+        for source in (client, kernel.link, kernel.stdout, kernel.stderr):
             if source is not None:
                 poller.register(source, select.POLLIN)
         ready = {number for number, _ in poller.poll(None if timeout is None else timeout * 1000)}
-        if job.client.fileno() in ready and job.has_left():
+        if client is not None and client.fileno() in ready and job.has_left():
             raise ClientLeft
         kernel.read_output(ready, on_output)
         if kernel.link.fileno() in ready:
@@ -317,8 +318,6 @@ class Context:
         """Interrupts what runs until it ends, so that the next execution finds the kernel idle."""
         pauses = iter(INTERRUPT_PAUSES)
         pause = 0.0
-        nobody = Job(socket.socket(socket.AF_UNIX), "nobody")
-        nobody.has_left = lambda: False
         deadline = time.monotonic()
         try:
             while kernel.is_busy:
@@ -330,11 +329,9 @@ class Context:
                     kernel.signal(signal.SIGINT)
                     pause = next(pauses, pause)
                     deadline = time.monotonic() + pause
-                self.pump(kernel, nobody, deadline, lambda _name, _data: None)
+                self.pump(kernel, None, deadline, lambda _name, _data: None)
         except (OSError, Broken, KernelEnded):
             self.lose_kernel()
-        finally:
-            nobody.client.close()
 
     def lose_kernel(self):
         """Discards a kernel that has ended by itself; the next execution says so."""
