@@ -1,4 +1,4 @@
-//! Who serves the way out, and what happens when nobody does.
+//! Which client serves the way out, and what happens when none does.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::world::{Internet, World, create};
 
 crate::cases![
     rules_are_replaced_at_once,
-    a_sandbox_is_offline_when_nobody_serves_it,
+    a_sandbox_is_offline_when_no_client_serves_it,
     initial_commands_have_the_way_out,
     a_pool_serves_what_is_taken,
 ];
@@ -53,7 +53,7 @@ async fn rules_are_replaced_at_once(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-async fn a_sandbox_is_offline_when_nobody_serves_it(world: Arc<World>) -> Outcome {
+async fn a_sandbox_is_offline_when_no_client_serves_it(world: Arc<World>) -> Outcome {
     if !has_curl() {
         return Ok(());
     }

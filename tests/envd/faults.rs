@@ -15,7 +15,7 @@ crate::tests! {
     a_killed_replica_loses_no_process,
     a_watcher_outlives_its_replica,
     the_end_of_a_sandbox_resets_downloads_and_watches,
-    a_download_that_nobody_reads_blocks_nothing_else,
+    a_download_that_is_not_read_blocks_nothing_else,
     a_client_that_takes_nothing_is_cut_off,
     a_client_that_vanishes_during_an_upload_harms_nothing,
     requests_resume_a_paused_sandbox_that_allows_it,
@@ -121,7 +121,7 @@ async fn the_end_of_a_sandbox_resets_downloads_and_watches(gateway: Arc<Gateway>
     assert!(is_reset(&error), "{error:?}");
 }
 
-async fn a_download_that_nobody_reads_blocks_nothing_else(gateway: Arc<Gateway>) {
+async fn a_download_that_is_not_read_blocks_nothing_else(gateway: Arc<Gateway>) {
     let guest = gateway.create().await;
     make_large(&guest).await;
     let mut downloads = Vec::new();
@@ -181,7 +181,7 @@ async fn a_client_that_vanishes_during_an_upload_harms_nothing(gateway: Arc<Gate
     };
     eventually("the content arrives", async || size().await == 1 << 20).await;
     drop(stream);
-    // The server closes the file: nobody holds it open for ever.
+    // The server closes the file: it is not held open for ever.
     eventually("the file is closed", async || {
         let open = "ls -l /proc/[0-9]*/fd 2>&- | grep -c /tmp/up";
         guest.run(open).await == "0\n"

@@ -111,7 +111,7 @@ fn an_installation_shows_what_it_changes_and_changes_nothing_else() {
         "{}",
         stdout(&printed)
     );
-    // Nobody can be asked.
+    // There is no terminal to ask at.
     let unanswered = install(&[]);
     assert_eq!(code(&unanswered), 125);
     assert!(

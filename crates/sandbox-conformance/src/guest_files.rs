@@ -295,7 +295,7 @@ async fn events_are_streamed_until_the_directory_is_gone(backend: TestedBackend)
     .await
 }
 
-/// What a command has done before its end is among the events that are taken after it: nobody has to wait for them.
+/// What a command has done before its end is among the events that are taken after it: no wait is needed.
 async fn taking_events_waits_for_what_has_happened(backend: TestedBackend) -> Outcome {
     with_sandbox(backend, |sbx| async move {
         let files = sbx.guest_files();

@@ -29,7 +29,7 @@ pub struct EgressEvent {
     pub sent: u64,
     /// Bytes to the sandbox.
     pub received: u64,
-    /// How many events before this one were lost, because nobody took them in time.
+    /// How many events before this one were lost, because they were not taken in time.
     pub lost: u64,
 }
 
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn events_that_nobody_takes_are_counted() {
+    async fn events_that_are_not_taken_are_counted() {
         let (observer, mut events) = Observer::channel(1);
         for port in 1..=3 {
             observer.report(event(port));

@@ -13,7 +13,7 @@ use crate::error::McpError;
 use crate::failure::Failure;
 use crate::share::Share;
 
-/// How long the end of the server waits for deletions. Sandboxes that are left then end by themselves, because nobody is
+/// How long the end of the server waits for deletions. Sandboxes left then end by themselves, because no client is
 /// attached to them.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 

@@ -127,7 +127,7 @@ pub(crate) fn report_events(
 ) -> SandboxBuilder {
     match reports {
         Some(reports) => builder.on_event(move |event| {
-            // Nobody listens any more.
+            // The receiver is gone.
             drop(reports.send(event_record(event)));
         }),
         None => builder,

@@ -41,7 +41,7 @@ impl Waiter {
         Canceller(self.0.call.get_or_init(|| call).clone())
     }
 
-    /// Drops the call if the event loop was closed, so that nobody can cancel it.
+    /// Drops the call if the event loop was closed, after which it cannot be cancelled.
     pub(crate) fn look_after_loop(&self) {
         let waiter = self.clone();
         deliver(Box::new(move |py| {
@@ -89,7 +89,7 @@ impl Waiter {
                 .call_method1(py, "call_soon_threadsafe", (function,))
         });
         if let Err(error) = scheduled {
-            // The event loop was closed: nobody waits any more.
+            // The event loop was closed, and its callers with it.
             tracing::debug!(%error, "a result was not delivered");
         }
     }
@@ -106,7 +106,7 @@ impl Waiter {
     }
 }
 
-/// Called by the event loop: sets the result. A result that nobody waits for is dropped, as is that of a dropped call.
+/// Called by the event loop: sets the result. A result without a caller is dropped, as is that of a dropped call.
 #[pyclass(frozen)]
 struct Settlement {
     waiter: Waiter,

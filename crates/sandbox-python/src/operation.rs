@@ -118,7 +118,7 @@ impl Operation {
     ) -> PyResult<Bound<'py, PyAny>> {
         let runtime = checked(py, runtime::handle())?;
         if runtime::is_exiting() {
-            // Nobody would deliver the result.
+            // The result could not be delivered.
             let fault = Fault::closed("the interpreter exits, so that this package");
             return Err(raise(py, fault));
         }

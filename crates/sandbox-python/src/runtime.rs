@@ -1,6 +1,6 @@
 //! The one runtime of the process, and what a fork means for it.
 //!
-//! A forked child has none of its parent's threads, and may have locks that nobody will release. So a child of a process
+//! A forked child has none of its parent's threads, and may have locks that are never released. So a child of a process
 //! that has used this package can use nothing of it: every call raises an error, and nothing is dropped.
 
 use std::sync::OnceLock;

@@ -117,7 +117,7 @@ impl RawSandbox {
     }
 }
 
-/// Returns a sandbox that was just created, as a result. If nobody gets it, because the caller was interrupted at the
+/// Returns a sandbox that was just created, as a result. If it reaches no caller, because that was interrupted at the
 /// same moment, it is deleted.
 pub(crate) fn new_sandbox(sandbox: Sandbox) -> Outcome {
     Ok(Value::Object(Box::new(NewSandbox(Some(sandbox)))))
@@ -140,7 +140,7 @@ impl Drop for NewSandbox {
         match runtime::own_handle() {
             Some(runtime) => drop(runtime.spawn(async move {
                 if let Err(error) = sandbox.delete().await {
-                    tracing::warn!(sandbox.id = %sandbox.id(), %error, "a sandbox that nobody waited for was not deleted");
+                    tracing::warn!(sandbox.id = %sandbox.id(), %error, "a sandbox whose caller had left was not deleted");
                 }
             })),
             None => std::mem::forget(sandbox),

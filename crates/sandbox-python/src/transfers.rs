@@ -99,7 +99,7 @@ fn transfer(sandbox: &Sandbox, reports: Option<UnboundedSender<Value>>) -> Trans
                 ("total", Value::optional(progress.total, Value::Int)),
                 ("files", Value::Int(progress.files)),
             ]);
-            // Nobody listens any more.
+            // The receiver is gone.
             drop(reports.send(report));
         }),
         None => sandbox.transfer(),

@@ -36,7 +36,7 @@ pub(crate) enum Value {
     Object(Box<dyn NewObject>),
 }
 
-/// Something that becomes an object of Python. If it is dropped instead, nobody has got it.
+/// Something that becomes an object of Python. If it is dropped instead, no caller has it.
 pub(crate) trait NewObject: Send {
     fn into_object(self: Box<Self>, py: Python<'_>) -> PyResult<Py<PyAny>>;
 }

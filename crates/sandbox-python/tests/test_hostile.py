@@ -38,7 +38,7 @@ def test_links_do_not_lead_outside(sbx, home, tmp_path):
     assert {name for name, _ in report.skipped} == {"escape", "passwd"}
 
 
-def test_a_flood_that_nobody_reads_does_not_fill_the_memory(sbx):
+def test_a_flood_that_is_not_read_does_not_fill_the_memory(sbx):
     with sbx.popen("cat /dev/zero", shell=True) as process:
         assert process.poll() is None
         for _ in range(50):

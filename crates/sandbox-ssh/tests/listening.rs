@@ -96,7 +96,7 @@ async fn one_client_at_a_time_serves_the_port_which_stays_the_same() {
         assert!(error.to_string().contains("another client may"), "{error}");
     }
 
-    // Without a client nothing is served, and nobody inside can take the port.
+    // Without a client nothing is served, and no process inside can take the port.
     drop(listener);
     let mut listener = loop {
         let mut inside = connect(port).await;
@@ -342,7 +342,7 @@ async fn a_server_that_opens_too_many_channels_gets_no_more() {
 }
 
 #[tokio::test]
-async fn channels_that_nobody_asked_for_are_refused() {
+async fn channels_without_a_request_are_refused() {
     let (server, _session) = flooded(true).await;
     assert_eq!(server.wait().await, (0, FLOOD));
 }

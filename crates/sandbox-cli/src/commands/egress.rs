@@ -54,7 +54,7 @@ pub(crate) async fn run(args: Args, client: &Client, quiet: bool) -> Outcome {
         let has_failed = Arc::clone(&has_failed);
         let print = if args.json { write_json } else { write_line };
         sandbox.serve_egress(rules.clone()).on_event(move |event| {
-            // Nobody reads the decisions any more, but the sandbox is served all the same.
+            // The receiver of the decisions is gone, but the sandbox is still served.
             if !has_failed.load(Ordering::Relaxed) && print(event).is_err() {
                 has_failed.store(true, Ordering::Relaxed);
             }

@@ -93,7 +93,7 @@ impl Denial {
         }
     }
 
-    /// What the sandbox is told: a line for each of what happened, why, and what to do.
+    /// The message to the sandbox: a line for each of what happened, why, and what to do.
     pub(super) fn message(&self, target: &Target) -> String {
         match &self.cause {
             Cause::Refused(refusal) => {

@@ -115,7 +115,7 @@ async fn read_request(shared: &Shared, client: &mut ClientStream) -> io::Result<
 }
 
 async fn write_reply(client: &mut ClientStream, reply: u8) -> io::Result<()> {
-    // The address that the proxy connected from is nobody's business.
+    // The address that the proxy connected from stays private.
     let [a, b, c, d] = Ipv4Addr::UNSPECIFIED.octets();
     client
         .write_all(&[VERSION, reply, 0, IPV4, a, b, c, d, 0, 0])

@@ -1,4 +1,4 @@
-//! A gateway of its own for each test, and a client that sends exactly what it is told to.
+//! A gateway of its own for each test, and a client that sends exactly the given bytes.
 
 use std::future::Future;
 use std::net::SocketAddr;

@@ -220,7 +220,7 @@ impl ServerHandler for Handler {
 
 impl Drop for Handler {
     fn drop(&mut self) {
-        // Over HTTP nobody else closes the session.
+        // Over HTTP nothing else closes the session.
         let (Some(http), Some(session)) = (&self.http, self.session.take()) else {
             return;
         };

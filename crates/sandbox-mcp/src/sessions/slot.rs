@@ -87,7 +87,7 @@ impl Slot {
                 Ok(sandbox) => State::Ready(sandbox),
                 Err(error) => State::Failed(Failure::from(error).message().into()),
             };
-            // Nobody may wait any more. Then the sandbox is dropped, and ends because nobody is attached.
+            // The caller may have left. Then the sandbox is dropped, and ends because no client is attached.
             report.send_replace(result);
         });
         Arc::new(Self {

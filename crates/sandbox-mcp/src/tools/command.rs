@@ -19,7 +19,7 @@ pub(super) const RUN: &str = "Run a shell command in a sandbox, which is isolate
     the last 16 kB are returned; redirect it to a file to look at it in parts. There is no terminal and no standard \
     input: use options such as --yes, and `< file`. Each command starts in the home directory, or in `cwd`.";
 
-/// How long a signal to a job that nobody knows of may take.
+/// How long a signal to a job whose id was not returned may take.
 const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -82,7 +82,7 @@ pub(super) async fn run(call: &Call, args: RunArgs) -> Result<Reply, Failure> {
     }
 }
 
-/// A command whose id the model does not know yet. If the call is cancelled, nobody could ever end the command, so it is
+/// A command whose id the model does not know yet. If the call is cancelled, no caller could end the command, so it is
 /// killed.
 struct Started {
     state: State,

@@ -1,4 +1,4 @@
-//! A server over HTTP for each test, and a client that sends exactly what it is told to.
+//! A server over HTTP for each test, and a client that sends exactly the given bytes.
 
 use std::net::SocketAddr;
 use std::time::Duration;

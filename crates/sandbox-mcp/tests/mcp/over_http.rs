@@ -10,7 +10,7 @@ use crate::http_support::{HttpWorld, TOKEN, initialize};
 use crate::support::{Answer, client_of};
 
 crate::cases![
-    nobody_gets_in_without_the_token,
+    no_client_gets_in_without_the_token,
     pages_of_browsers_are_refused,
     only_loopback_is_listened_on,
     sessions_do_not_see_each_other,
@@ -43,7 +43,7 @@ async fn call_alone(world: &HttpWorld, tool: &str, arguments: Value) -> Answer {
     Answer::from_response(&reply.message())
 }
 
-async fn nobody_gets_in_without_the_token() {
+async fn no_client_gets_in_without_the_token() {
     let world = HttpWorld::start().await;
     let session = world.begin().await;
     for authorization in [

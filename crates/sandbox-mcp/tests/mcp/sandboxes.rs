@@ -156,12 +156,12 @@ async fn an_ended_sandbox_is_replaced_and_that_is_said() {
     let client = crate::support::client_of(world.dir.path()).await;
     let id = world.sandboxes().await[0].id.clone();
     client.delete_sandbox(&id).await.unwrap();
-    let told = world
+    let message = world
         .fail("command_run", json!({"command": "cat file"}))
         .await;
     assert!(
-        told.contains("has ended") && told.contains("gone"),
-        "{told}"
+        message.contains("has ended") && message.contains("gone"),
+        "{message}"
     );
     assert_eq!(world.run("ls").await, "");
     world.finish().await;

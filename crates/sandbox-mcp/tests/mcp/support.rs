@@ -1,4 +1,4 @@
-//! A server of its own for each test, and a client that sends exactly what it is told to.
+//! A server of its own for each test, and a client that sends exactly the given bytes.
 
 use std::collections::HashMap;
 use std::future::Future;

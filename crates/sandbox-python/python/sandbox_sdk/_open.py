@@ -1,4 +1,4 @@
-"""Sandboxes that end with this program, so that nobody loses one without a warning."""
+"""Sandboxes that end with this program, so that none is lost without a warning."""
 
 from __future__ import annotations
 

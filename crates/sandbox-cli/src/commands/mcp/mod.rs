@@ -151,7 +151,7 @@ impl Options {
     }
 }
 
-/// Reads the token of clients over HTTP. Without one nobody may connect.
+/// Reads the token of clients over HTTP. Without one no client may connect.
 fn read_token(file: Option<&std::path::Path>) -> anyhow::Result<BearerToken> {
     if let Some(file) = file {
         return Ok(BearerToken::from_file(file)?);

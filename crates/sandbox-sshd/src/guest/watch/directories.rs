@@ -29,7 +29,7 @@ impl Unwatched {
         is_vanished(&self.error)
     }
 
-    /// What a client is told if it is the directory that it wants to watch.
+    /// The refusal if it is the directory that a client wants to watch.
     pub(super) fn into_refusal(self) -> Refusal {
         if self.error.raw_os_error() == Some(Errno::NOSPC.raw_os_error()) {
             return limit_refusal(&self.path);

@@ -32,7 +32,7 @@ impl Sandbox {
     /// is called. Awaiting it returns once it is served.
     ///
     /// For a sandbox that was created without [`egress`](crate::SandboxBuilder::egress), or by a process that has ended. A
-    /// sandbox is offline while nobody serves it. New commands get the variables by which programs find the proxy.
+    /// sandbox is offline while no client serves it. New commands get the variables by which programs find the proxy.
     ///
     /// ```no_run
     /// # async fn example(sbx: sandbox::Sandbox) -> sandbox::Result<()> {
