@@ -101,6 +101,9 @@ fn parse(address: &str) -> Option<Proxy> {
     // An address without a scheme is an HTTP proxy, as in Go.
     let matcher = Matcher::builder().all(address.trim()).build();
     let found = matcher.intercept(&Uri::from_static("https://cluster"))?;
+    if !has_valid_port(found.uri()) {
+        return None;
+    }
     match found.uri().scheme_str()? {
         "http" | "https" => Some(Proxy::Tunnel(found)),
         "socks5" | "socks5h" => {
@@ -109,6 +112,16 @@ fn parse(address: &str) -> Option<Proxy> {
         }
         _ => None,
     }
+}
+
+/// Returns `false` for a port above 65535, which `http` takes for none.
+fn has_valid_port(uri: &Uri) -> bool {
+    let after_host = uri.authority().map_or("", |authority| {
+        let address = authority.as_str();
+        let host = authority.host();
+        address.rfind(host).map_or("", |at| &address[at + host.len()..])
+    });
+    matches!(after_host, "" | ":") || uri.port_u16().is_some()
 }
 
 fn with_port(uri: &Uri, default: u16) -> Option<Uri> {
@@ -203,6 +216,8 @@ mod tests {
             "http://u:secret@a b",
             "ftp://u:secret@p",
             "socks4://u:secret@p",
+            "http://u:secret@p:65536",
+            "socks5://u:secret@[::1]:70000",
         ] {
             for (name, entry, env) in [
                 ("HTTPS_PROXY", None, vec![("HTTPS_PROXY", address)]),
