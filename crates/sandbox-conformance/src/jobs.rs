@@ -57,6 +57,12 @@ async fn a_job_can_be_followed_and_signalled(backend: TestedBackend) -> Outcome 
             ExecEvent::Exited(ExitStatus::Signal(Signal::Term))
         );
         assert_eq!(job.wait().await?, ExitStatus::Signal(Signal::Term));
+        let error = job.signal(Signal::Term).await.unwrap_err();
+        let ended = CommandCause::AlreadyEnded;
+        assert!(
+            matches!(&error, Error::Command { cause, .. } if *cause == ended),
+            "{error:?}"
+        );
         wait_until_no_process(&sbx, "sleep").await
     })
     .await

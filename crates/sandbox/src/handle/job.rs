@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sandbox_core::protocol::JobRecord;
-use sandbox_core::{AttachOptions, ExitStatus, JobId, Process, Result, Signal};
+use sandbox_core::{AttachOptions, CommandCause, Error, ExitStatus, JobId, Process, Result, Signal};
 
 use super::Sandbox;
 use super::job_log::{JobLog, JobLogCollector};
@@ -140,13 +140,15 @@ impl Job {
         self.attach(options).await
     }
 
-    /// Sends a signal to its process group.
+    /// Sends a signal to its process group. A job that ends at the same moment may not receive it: SSH does not
+    /// confirm a signal (RFC 4254, section 6.9).
     ///
     /// # Errors
     ///
-    /// [`Error::Command`](crate::Error::Command) if it has ended.
+    /// [`Error::Command`](crate::Error::Command) with [`CommandCause::AlreadyEnded`] if it has ended.
     pub async fn signal(&self, signal: Signal) -> Result<()> {
         let mut process = self.attach(AttachOptions::wait()).await?;
+        self.check_running().await?;
         process.control().signal(signal).await?;
         // SSH does not confirm a signal, and dropping the process closes its channel. So the
         // channel is kept open until the job ends, or long enough for the signal to be sent.
@@ -154,6 +156,19 @@ impl Job {
             Ok(Some(Err(error))) => Err(error),
             _ => Ok(()),
         }
+    }
+
+    /// Fails if it has ended. What waits for an ended job takes a signal as well, and there is nothing that it would reach.
+    async fn check_running(&self) -> Result<()> {
+        let records = self.sandbox.jobs().await?;
+        let has_ended = |job: &JobRecord| job.exit_code.is_some() || job.exit_signal.is_some();
+        if records.iter().any(|job| job.id == self.id.as_str() && has_ended(job)) {
+            return Err(Error::Command {
+                cause: CommandCause::AlreadyEnded,
+                source: None,
+            });
+        }
+        Ok(())
     }
 
     async fn attach(&self, options: AttachOptions) -> Result<Process> {
