@@ -3,6 +3,7 @@
 use anyhow::{Result, bail};
 
 mod child;
+mod deletions;
 mod figures;
 mod gateway;
 #[cfg(feature = "bench-k8s")]

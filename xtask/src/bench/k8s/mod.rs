@@ -37,7 +37,7 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
         .block_on(measure(args))
 }
 
-/// Measures the named parts, or all but `pool`.
+/// Measures the named parts, or all but `pool`. Other words name routes of `pool` and rows of `start`.
 async fn measure(parts: &[&str]) -> Result<()> {
     let wanted = |part: &str| parts.is_empty() || parts.contains(&part);
     let cluster = Cluster::connect().await?;
@@ -48,7 +48,7 @@ async fn measure(parts: &[&str]) -> Result<()> {
     );
     let outcome = async {
         if wanted("start") {
-            start::measure(&cluster).await?;
+            start::measure(&cluster, parts).await?;
         }
         if wanted("exec") {
             exec::measure(&cluster).await?;
@@ -60,7 +60,7 @@ async fn measure(parts: &[&str]) -> Result<()> {
             crowd::measure(&cluster).await?;
         }
         if parts.contains(&"pool") {
-            pool::measure(&cluster).await?;
+            pool::measure(&cluster, parts).await?;
         }
         println!("\nload average at the end: {}", load_average());
         Ok(())

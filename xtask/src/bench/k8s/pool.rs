@@ -9,8 +9,14 @@ use crate::bench::pool;
 /// How many clients claim from a shared pool at once.
 const CLAIMERS: usize = 8;
 
-pub(super) async fn measure(cluster: &Cluster) -> Result<()> {
+/// Times the named routes, or all of them.
+pub(super) async fn measure(cluster: &Cluster, named: &[&str]) -> Result<()> {
+    let is_named = |over: &str| named.contains(&over);
+    let all = !ROUTES.iter().any(|(_, over)| is_named(over));
     for (route, over) in ROUTES {
+        if !all && !is_named(over) {
+            continue;
+        }
         let (client, requests) = cluster.client(Mode::Inject, route);
         // Without limits: a hundred with limits do not fit on one node.
         let claimers: Vec<_> = (0..CLAIMERS)

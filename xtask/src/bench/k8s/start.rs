@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
-use futures_util::future::try_join_all;
+use anyhow::Result;
 use sandbox::{Client, Sandbox, SandboxId};
 
 use super::cluster::{Cluster, Mode, Requests};
 use super::{ROUTES, RUNS, WARM_UP, baseline, peers};
+use crate::bench::deletions::Deletions;
 use crate::bench::figures::{Figures, table};
 
 const MODES: [(Mode, &str); 4] = [
@@ -45,8 +45,21 @@ struct Row {
     addressed: Figures,
 }
 
-pub(super) async fn measure(cluster: &Cluster) -> Result<()> {
+/// How long the deletion of a round's Pods is waited for, so that few Pods are on the node in the next round.
+const DELETION_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Times all ways, or those whose name begins with one of `named`, in lower case.
+pub(super) async fn measure(cluster: &Cluster, named: &[&str]) -> Result<()> {
     let mut rows = rows(cluster);
+    let is_named = |row: &Row| {
+        named
+            .iter()
+            .any(|name| row.name.to_lowercase().starts_with(name))
+    };
+    if rows.iter().any(is_named) {
+        rows.retain(|row| row.name == BASELINE || is_named(row));
+    }
+    let mut deletions = Deletions::default();
     for round in 0..RUNS + WARM_UP {
         // A node is slower with Pods than without, so a row that always came first would win.
         rows.rotate_left(1);
@@ -62,9 +75,15 @@ pub(super) async fn measure(cluster: &Cluster) -> Result<()> {
                     .for_each(|took| row.addressed.add_duration(took));
             }
         }
-        // The next round starts when all are deleted, which takes ten seconds on old clusters.
-        try_join_all(created.into_iter().map(|object| object.delete(cluster))).await?;
+        for object in created {
+            match object {
+                Created::Sandbox(sbx) => deletions.start([sbx]),
+                Created::Pod(name) => peers::delete(cluster, &name).await?,
+            }
+        }
+        deletions.settle(DELETION_PATIENCE).await?;
     }
+    deletions.finish().await?;
     print(&rows);
     Ok(())
 }
@@ -167,15 +186,6 @@ impl Start {
             Self::Polling(image) => Created::Pod(peers::poll(cluster, image).await?),
         };
         Ok((created, begun.elapsed(), None))
-    }
-}
-
-impl Created {
-    async fn delete(self, cluster: &Cluster) -> Result<()> {
-        match self {
-            Self::Sandbox(sbx) => sbx.delete().await.context("cannot delete a sandbox"),
-            Self::Pod(name) => peers::delete(cluster, &name).await,
-        }
     }
 }
 

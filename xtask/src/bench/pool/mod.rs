@@ -6,11 +6,12 @@ mod source;
 
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
-use futures_util::future::{join_all, try_join_all};
+use anyhow::{Result, ensure};
+use futures_util::future::join_all;
 use sandbox::{Client, Sandbox, SandboxBuilder};
 
 use self::source::Source;
+use super::deletions::Deletions;
 use super::figures::{Figures, table};
 
 /// How many sandboxes are taken one by one.
@@ -44,6 +45,19 @@ struct Row {
     hit_rate: Option<f64>,
 }
 
+impl Row {
+    /// Prints the median at once: all rows of a cluster take half an hour.
+    fn announce(self) -> Self {
+        let (name, median, last) = (
+            &self.name,
+            self.figures.quantile(0.5),
+            self.figures.quantile(1.0),
+        );
+        eprintln!("{name}: {median:.2} ms median, {last:.2} ms at most");
+        self
+    }
+}
+
 /// Times pools of these sandboxes. `claimers` are clients that claim from a pool that `client` fills; without one, no
 /// pool is shared. `over` names the backend and the route.
 pub(super) async fn measure(
@@ -56,9 +70,13 @@ pub(super) async fn measure(
     let mut cold = Figures::default();
     let mut rows = Vec::new();
     for labelled in [false, true] {
-        rows.push(take_one_by_one(client, sandboxes, labelled, &mut cold).await?);
+        rows.push(
+            take_one_by_one(client, sandboxes, labelled, &mut cold)
+                .await?
+                .announce(),
+        );
     }
-    rows.push(take_at_once(client, sandboxes).await?);
+    rows.push(take_at_once(client, sandboxes).await?.announce());
     let last_of_burst = rows.last().map(|burst| burst.figures.quantile(1.0));
     if !claimers.is_empty() {
         rows.extend(shared::measure(client, sandboxes, claimers, (TAKES, BATCH)).await?);
@@ -96,6 +114,7 @@ async fn take_one_by_one(
 ) -> Result<Row> {
     let source = Source::start(client, sandboxes, BATCH, labelled)?;
     let mut figures = Figures::default();
+    let mut deletions = Deletions::default();
     let outcome = async {
         while figures.len() < TAKES {
             source.wait_until_full().await?;
@@ -106,7 +125,7 @@ async fn take_one_by_one(
             for _ in 0..BATCH {
                 used.push(time(&mut figures, source.take()).await?);
             }
-            delete_all(used).await?;
+            deletions.start(used);
         }
         Ok(Row {
             name: source.name().to_owned(),
@@ -116,6 +135,7 @@ async fn take_one_by_one(
     }
     .await;
     source.close().await?;
+    deletions.finish().await?;
     outcome
 }
 
@@ -132,13 +152,14 @@ async fn take_at_once(client: &Client, sandboxes: &SandboxBuilder) -> Result<Row
     .await;
     let hit_rate = source.hit_rate();
     source.close().await?;
-    let (mut figures, mut used) = (Figures::default(), Vec::new());
+    let mut figures = Figures::default();
+    let mut deletions = Deletions::default();
     for outcome in taken {
         let (sbx, until) = outcome?;
         figures.add_duration(until.duration_since(start));
-        used.push(sbx);
+        deletions.start([sbx]);
     }
-    delete_all(used).await?;
+    deletions.finish().await?;
     Ok(Row {
         name: format!("{}, {BURST} at once", source.name()),
         figures,
@@ -165,13 +186,5 @@ async fn print_something(sbx: &Sandbox) -> Result<()> {
         output.stdout_lossy() == "out\n",
         "`echo` printed something else"
     );
-    Ok(())
-}
-
-async fn delete_all(sandboxes: Vec<Sandbox>) -> Result<()> {
-    let deletions = sandboxes.iter().map(Sandbox::delete);
-    try_join_all(deletions)
-        .await
-        .context("cannot delete a sandbox")?;
     Ok(())
 }

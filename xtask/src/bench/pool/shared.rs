@@ -3,10 +3,11 @@
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::join_all;
 use sandbox::{Client, Sandbox, SandboxBuilder, SharedPool};
 
-use super::{Row, delete_all, print_something, time};
+use super::{Row, print_something, time};
+use crate::bench::deletions::Deletions;
 use crate::bench::figures::Figures;
 
 const NAME: &str = "bench";
@@ -26,8 +27,10 @@ pub(super) async fn measure(
         .start()
         .await?;
     let outcome = async {
-        let one_by_one = claim_one_by_one(&pool, claimers, takes, batch).await?;
-        let at_once = claim_at_once(&pool, claimers, takes).await?;
+        let one_by_one = claim_one_by_one(&pool, claimers, takes, batch)
+            .await?
+            .announce();
+        let at_once = claim_at_once(&pool, claimers, takes).await?.announce();
         Ok(vec![one_by_one, at_once])
     }
     .await;
@@ -47,14 +50,16 @@ async fn claim_one_by_one(
 ) -> Result<Row> {
     let claimer = claimers.first().context("no claimer")?;
     let mut figures = Figures::default();
+    let mut deletions = Deletions::default();
     while figures.len() < takes {
         pool.filled().await;
         let mut used = Vec::new();
         for _ in 0..batch {
             used.push(time(&mut figures, claim(claimer)).await?);
         }
-        delete_all(used).await?;
+        deletions.start(used);
     }
+    deletions.finish().await?;
     Ok(Row {
         name: "a pool that processes share".to_owned(),
         figures,
@@ -65,6 +70,7 @@ async fn claim_one_by_one(
 /// Every claimer claims one at the same moment, again and again.
 async fn claim_at_once(pool: &SharedPool, claimers: &[Client], takes: usize) -> Result<Row> {
     let mut figures = Figures::default();
+    let mut deletions = Deletions::default();
     while figures.len() < takes {
         pool.filled().await;
         let start = Instant::now();
@@ -74,17 +80,13 @@ async fn claim_at_once(pool: &SharedPool, claimers: &[Client], takes: usize) -> 
             Ok::<_, anyhow::Error>((sbx, Instant::now()))
         }))
         .await;
-        let mut used = Vec::new();
         for outcome in claimed {
             let (sbx, until) = outcome?;
             figures.add_duration(until.duration_since(start));
-            used.push(sbx);
+            deletions.start([sbx]);
         }
-        let deletions = used.iter().map(Sandbox::delete);
-        try_join_all(deletions)
-            .await
-            .context("cannot delete a sandbox")?;
     }
+    deletions.finish().await?;
     Ok(Row {
         name: format!(
             "a pool that processes share, {} claimers at once",
