@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use sandbox_core::protocol::JobRecord;
-use sandbox_core::{AttachOptions, CommandCause, Error, ExitStatus, JobId, Process, Result, Signal};
+use sandbox_core::{
+    AttachOptions, CommandCause, Error, ExitStatus, JobId, Process, Result, Signal,
+};
 
 use super::Sandbox;
 use super::job_log::{JobLog, JobLogCollector};
@@ -162,7 +164,10 @@ impl Job {
     async fn check_running(&self) -> Result<()> {
         let records = self.sandbox.jobs().await?;
         let has_ended = |job: &JobRecord| job.exit_code.is_some() || job.exit_signal.is_some();
-        if records.iter().any(|job| job.id == self.id.as_str() && has_ended(job)) {
+        if records
+            .iter()
+            .any(|job| job.id == self.id.as_str() && has_ended(job))
+        {
             return Err(Error::Command {
                 cause: CommandCause::AlreadyEnded,
                 source: None,

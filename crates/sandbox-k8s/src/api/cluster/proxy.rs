@@ -119,7 +119,9 @@ fn has_valid_port(uri: &Uri) -> bool {
     let after_host = uri.authority().map_or("", |authority| {
         let address = authority.as_str();
         let host = authority.host();
-        address.rfind(host).map_or("", |at| &address[at + host.len()..])
+        address
+            .rfind(host)
+            .map_or("", |at| &address[at + host.len()..])
     });
     matches!(after_host, "" | ":") || uri.port_u16().is_some()
 }
