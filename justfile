@@ -77,6 +77,10 @@ gateway *ARGS:
 python *ARGS:
     .ci/python "$@"
 
+# Run the adapters of the Python package against the frameworks; needs the wheel that `just python` has built
+adapters *ARGS:
+    .ci/adapters "$@"
+
 # Run the official Python client of the Model Context Protocol, newest and oldest supported, against `sandbox mcp`
 mcp:
     .ci/mcp
