@@ -8,8 +8,10 @@
 )]
 
 mod index;
+mod leaks;
 mod packages;
 mod serving;
+mod upstreams;
 mod world;
 
 use std::pin::Pin;
@@ -43,7 +45,7 @@ fn main() -> ExitCode {
         .expect("a runtime");
     let state_dir = tempfile::tempdir().expect("a directory");
     let world = Arc::new(World::new(state_dir.path()));
-    let trials = [packages::CASES, serving::CASES]
+    let trials = [packages::CASES, serving::CASES, upstreams::CASES]
         .concat()
         .into_iter()
         .map(|(name, run)| {

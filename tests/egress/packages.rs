@@ -53,7 +53,8 @@ except OSError:
     pass
 "#;
 
-fn wheel(python: &Python) -> Outcome<Vec<u8>> {
+/// A package with one module.
+pub(crate) fn wheel(python: &Python) -> Outcome<Vec<u8>> {
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("demo_package-1.0-py3-none-any.whl");
     let status = Command::new(&python.program)

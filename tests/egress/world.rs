@@ -20,6 +20,8 @@ pub(crate) struct World {
     /// Has handles of its own, as one in another process.
     pub(crate) other: Client,
     pub(crate) python: Option<Python>,
+    /// Where the sandboxes' files are.
+    pub(crate) state_dir: PathBuf,
 }
 
 /// A Python with pip.
@@ -44,6 +46,7 @@ impl World {
             client: new_client(options.clone()),
             other: new_client(options),
             python,
+            state_dir: state_dir.to_owned(),
         }
     }
 }

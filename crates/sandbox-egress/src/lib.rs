@@ -3,6 +3,7 @@
 //! | item | purpose |
 //! |---|---|
 //! | [`Egress`] | the rules: which names, networks and ports a sandbox may reach |
+//! | [`NamedUpstream`] | an HTTPS origin that is reached by a name, with a credential that the sandbox never has |
 //! | [`Proxy`] | carries a sandbox's connections, each only if the rules allow it |
 //! | [`Resolve`], [`Dial`] | how names become addresses, and addresses connections |
 //! | [`EgressEvent`] | what the proxy decided about one connection |
@@ -28,6 +29,7 @@ mod limits;
 mod proxy;
 mod resolve;
 mod rules;
+mod upstream;
 
 pub use dial::{Dial, DirectDialer, Upstream};
 pub use event::{EgressEvent, EgressEvents, EgressOutcome};
@@ -35,3 +37,4 @@ pub use limits::Limits;
 pub use proxy::{Proxy, ProxyBuilder};
 pub use resolve::{Resolve, SystemResolver};
 pub use rules::{Egress, PRESETS};
+pub use upstream::{NamedUpstream, UPSTREAM_KINDS, UpstreamKind};

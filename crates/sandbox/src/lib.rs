@@ -57,6 +57,7 @@
 //! | in place writes, attributes, exact events of directories | [`Sandbox::guest_files`] |
 //! | ports | [`Sandbox::forward`] |
 //! | what a sandbox may reach | [`SandboxBuilder::egress`], [`Egress`] |
+//! | credentials that stay outside | [`SandboxBuilder::upstream`], [`NamedUpstream`] |
 //! | methods by id, as in the original Python SDK | [`Client::create_sandbox`] and its neighbours |
 //! | `ssh` and other SSH clients | [`Client::access`], [`Client::open_ssh_stream`] |
 //! | errors | [`Error`] |
@@ -161,7 +162,8 @@ pub use transfer::report::{Discarded, Failed, Skipped, TransferReport, TreeRepor
 // What a sandbox may reach.
 pub use handle::egress::ServeEgress;
 pub use sandbox_egress::{
-    Dial, DirectDialer, Egress, EgressEvent, EgressOutcome, Resolve, SystemResolver, Upstream,
+    Dial, DirectDialer, Egress, EgressEvent, EgressOutcome, NamedUpstream, Resolve, SystemResolver,
+    UPSTREAM_KINDS, Upstream, UpstreamKind,
 };
 
 // Ports, connections, and the traits behind a client.

@@ -3,6 +3,8 @@
 use anyhow::Result;
 use sandbox::{Egress, SandboxBuilder};
 
+use super::upstream::UpstreamOptions;
+
 /// Options about what a sandbox may reach.
 #[derive(clap::Args)]
 pub(crate) struct EgressOptions {
@@ -25,6 +27,8 @@ pub(crate) struct EgressOptions {
     /// Accept that a sandbox with a network of its own, such as a Pod, can reach more than the rules allow
     #[arg(long = "egress-unverified")]
     is_unverified: bool,
+    #[command(flatten)]
+    upstreams: UpstreamOptions,
 }
 
 impl EgressOptions {
@@ -52,14 +56,22 @@ impl EgressOptions {
         self.is_unverified
     }
 
+    /// The upstreams in these options.
+    pub(crate) fn upstreams(&self) -> &UpstreamOptions {
+        &self.upstreams
+    }
+
     /// Adds these options to the description of a sandbox.
     ///
     /// # Errors
     ///
-    /// If a rule cannot be read.
+    /// If a rule, an upstream or its secret cannot be read.
     pub(crate) fn apply(&self, mut builder: SandboxBuilder) -> Result<SandboxBuilder> {
         if let Some(rules) = self.rules(builder.egress_rules())? {
             builder = builder.egress(rules);
+        }
+        for upstream in self.upstreams.read()? {
+            builder = builder.upstream(upstream);
         }
         if self.is_unverified {
             builder = builder.unverified_egress();

@@ -10,4 +10,5 @@ pub(crate) mod path;
 pub(crate) mod pod;
 pub(crate) mod pool;
 pub(crate) mod sandbox;
+pub(crate) mod upstream;
 pub(crate) mod values;

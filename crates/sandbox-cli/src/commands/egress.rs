@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, bail};
 use futures_util::StreamExt;
-use sandbox::{Client, EgressEvent, EgressOutcome, rfc3339};
+use sandbox::{Client, Egress, EgressEvent, EgressOutcome, ServeEgress, rfc3339};
 use serde_json::json;
 
 use crate::args::egress::EgressOptions;
@@ -37,7 +37,8 @@ pub(crate) struct Args {
 const EXAMPLES: &str = "Examples:
   sandbox egress --egress packages ID
   sandbox egress --egress-allow api.example.com --egress-allow '*.example.org:8443' ID
-  sandbox egress --egress internet --egress-deny '*.example.net' --json ID";
+  sandbox egress --egress internet --egress-deny '*.example.net' --json ID
+  sandbox egress --egress-upstream openai --egress-secret openai=file:key ID";
 
 pub(crate) async fn run(args: Args, client: &Client, quiet: bool) -> Outcome {
     let default = client.sandbox();
@@ -45,9 +46,11 @@ pub(crate) async fn run(args: Args, client: &Client, quiet: bool) -> Outcome {
         Some(rules) => rules,
         None => match default.egress_rules() {
             Some(rules) => rules.clone(),
+            None if !args.egress.upstreams().is_empty() => Egress::none(),
             None => bail!("no rules; use --egress PRESET, --egress-allow HOST or SANDBOX_EGRESS"),
         },
     };
+    let upstreams = args.egress.upstreams().read()?;
     let sandbox = id::connect(client, &args.id).await?;
     let has_failed = Arc::new(AtomicBool::new(false));
     let serving = {
@@ -60,6 +63,7 @@ pub(crate) async fn run(args: Args, client: &Client, quiet: bool) -> Outcome {
             }
         })
     };
+    let serving = upstreams.into_iter().fold(serving, ServeEgress::upstream);
     let serving = if args.egress.is_unverified() {
         serving.unverified()
     } else {

@@ -4,6 +4,7 @@ use std::io;
 use std::net::IpAddr;
 
 use http::StatusCode;
+use tokio_rustls::rustls;
 
 use crate::event::EgressOutcome;
 use crate::rules::Refusal;
@@ -113,6 +114,9 @@ impl Denial {
             Cause::Unresolved(_) => {
                 format!("egress to {target} failed: the name cannot be resolved\n")
             }
+            Cause::Unreachable(error) if is_about_a_certificate(error) => {
+                format!("egress to {target} failed: its certificate is not accepted\n")
+            }
             Cause::Unreachable(error) => {
                 format!(
                     "egress to {target} failed: it cannot be reached ({})\n",
@@ -121,4 +125,11 @@ impl Denial {
             }
         }
     }
+}
+
+fn is_about_a_certificate(error: &io::Error) -> bool {
+    let cause = error
+        .get_ref()
+        .and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    matches!(cause, Some(rustls::Error::InvalidCertificate(_)))
 }

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::Shared;
 use crate::event::{EgressEvent, EgressOutcome};
 use crate::rules::name::{Host, Target};
+use crate::upstream::ServedUpstream;
 
 /// That the rules allow a connection, to this address.
 #[derive(Debug, Clone)]
@@ -17,6 +18,8 @@ pub(super) struct Grant {
     pub(super) target: Target,
     pub(super) address: IpAddr,
     pub(super) rule: Arc<str>,
+    /// What it is a connection to, if that needs no rule.
+    pub(super) upstream: Option<Arc<ServedUpstream>>,
 }
 
 impl Grant {
@@ -24,15 +27,33 @@ impl Grant {
     pub(super) fn is_valid(&self, shared: &Shared) -> bool {
         let rules = Arc::clone(&shared.rules.borrow());
         let port = self.target.port;
-        match &self.target.host {
-            Host::Name(name) => {
-                rules.check_name(name, port).is_ok()
-                    && rules
-                        .check_resolved(self.address, port, &shared.refused)
-                        .is_ok()
+        let is_address_allowed = || {
+            let checked = rules.check_resolved(self.address, port, &shared.refused);
+            checked.is_ok()
+        };
+        match (&self.target.host, &self.upstream) {
+            (Host::Name(name), None) => {
+                rules.check_name(name, port).is_ok() && is_address_allowed()
             }
-            Host::Address(address) => rules.check_literal(*address, port, &shared.refused).is_ok(),
+            (Host::Name(name), Some(_)) => {
+                rules.check_upstream(name, port).is_ok() && is_address_allowed()
+            }
+            (Host::Address(_), Some(_)) => is_address_allowed(),
+            (Host::Address(address), None) => {
+                rules.check_literal(*address, port, &shared.refused).is_ok()
+            }
         }
+    }
+
+    /// Whether it is a connection to this target, in the same way. A credential must not get into a connection without TLS,
+    /// which the same target has if a request names it with `http:`.
+    pub(super) fn is_for(&self, target: &Target, upstream: Option<&Arc<ServedUpstream>>) -> bool {
+        let is_same = match (&self.upstream, upstream) {
+            (Some(own), Some(other)) => Arc::ptr_eq(own, other),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        is_same && self.target == *target
     }
 }
 

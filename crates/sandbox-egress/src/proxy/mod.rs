@@ -13,12 +13,17 @@ mod tunnel;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use sandbox_core::Result;
 use tokio::io::AsyncReadExt;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 use crate::event::Observer;
-use crate::{Dial, DirectDialer, Egress, EgressEvents, Limits, Resolve, SystemResolver, Upstream};
+use crate::upstream::{ServedUpstream, list_variables, serve_all};
+use crate::{
+    Dial, DirectDialer, Egress, EgressEvents, Limits, NamedUpstream, Resolve, SystemResolver,
+    Upstream,
+};
 use rewound::{ClientStream, Rewound};
 
 /// Carries the connections of one sandbox to where its rules allow. It speaks HTTP/1.1 and SOCKS 5, and tells them apart by
@@ -31,6 +36,7 @@ use rewound::{ClientStream, Rewound};
 /// | the same for another port | the rules; if TLS follows, its server name |
 /// | an absolute-form request | the rules, for each request anew; that `Host` agrees |
 /// | an address instead of a name | that a rule allows its network |
+/// | a request for `/NAME/…` | that there is such a [`NamedUpstream`], and that the path is below its address |
 ///
 /// ```no_run
 /// use sandbox_egress::{Egress, Proxy};
@@ -59,6 +65,7 @@ pub struct ProxyBuilder {
     dialer: Arc<dyn Dial>,
     limits: Limits,
     observer: Observer,
+    upstreams: Vec<Arc<ServedUpstream>>,
 }
 
 #[derive(Debug)]
@@ -70,6 +77,7 @@ struct Shared {
     dialer: Arc<dyn Dial>,
     limits: Limits,
     observer: Observer,
+    upstreams: Vec<Arc<ServedUpstream>>,
     slots: Semaphore,
     lookups: Arc<Semaphore>,
 }
@@ -92,6 +100,7 @@ impl Proxy {
             dialer: Arc::new(DirectDialer),
             limits: Limits::default(),
             observer: Observer::none(),
+            upstreams: Vec::new(),
         }
     }
 
@@ -103,6 +112,12 @@ impl Proxy {
     /// Replaces all rules at once. Connections that the new rules refuse are closed; the others stay open.
     pub fn update(&self, rules: Egress) {
         self.shared.rules.send_replace(Arc::new(rules));
+    }
+
+    /// Returns the variables by which programs in the sandbox find the upstreams, if this proxy is behind this port of the
+    /// sandbox's loopback interface. None of them is a secret.
+    pub fn upstream_variables(&self, port: u16) -> Vec<(String, String)> {
+        list_variables(&self.shared.upstreams, port)
     }
 
     /// Serves one connection from the sandbox until it ends. Dropping the future closes it.
@@ -146,6 +161,17 @@ impl ProxyBuilder {
         self
     }
 
+    /// Serves these upstreams, in place of those of an earlier call.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`](sandbox_core::Error::Invalid) if two have the same name or set the same variable, or if this machine
+    /// has no authorities for certificates.
+    pub fn upstreams(mut self, upstreams: impl IntoIterator<Item = NamedUpstream>) -> Result<Self> {
+        self.upstreams = serve_all(upstreams)?;
+        Ok(self)
+    }
+
     /// Sets the limits.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
@@ -170,6 +196,7 @@ impl ProxyBuilder {
             lookups: Arc::new(Semaphore::new(MAX_LOOKUPS)),
             limits: self.limits,
             observer: self.observer,
+            upstreams: self.upstreams,
         };
         Proxy {
             shared: Arc::new(shared),

@@ -11,9 +11,10 @@ use tokio::time::timeout;
 use super::Shared;
 use super::denial::Denial;
 use super::flow::Grant;
-use crate::Upstream;
 use crate::event::{EgressEvent, EgressOutcome};
 use crate::rules::name::{Host, HostName, Target};
+use crate::upstream::ServedUpstream;
+use crate::{Egress, Upstream};
 
 /// The most addresses of one name that are looked at.
 const MAX_ADDRESSES: usize = 16;
@@ -30,6 +31,40 @@ impl Shared {
                 Host::Address(address) => self.open_literal(target, *address).await,
             }
         };
+        self.limit_opening(target, opening).await
+    }
+
+    /// Connects to an upstream unless the rules deny it, as [`open`](Self::open) does, and speaks TLS with it.
+    pub(super) async fn open_upstream(
+        &self,
+        upstream: &Arc<ServedUpstream>,
+    ) -> Result<(Box<dyn Upstream>, Grant), Denial> {
+        let target = upstream.target();
+        let opening = async {
+            let rules = self.rules.borrow().clone();
+            let found = match upstream.host() {
+                Host::Name(name) => {
+                    rules
+                        .check_upstream(name, target.port)
+                        .map_err(Denial::refused)?;
+                    self.resolve(name.as_str())
+                        .await
+                        .map_err(Denial::unresolved)?
+                }
+                Host::Address(address) => vec![*address],
+            };
+            let rule = Arc::clone(upstream.rule());
+            self.open_any(&rules, target, found, rule, Some(upstream))
+                .await
+        };
+        self.limit_opening(target, opening).await
+    }
+
+    async fn limit_opening(
+        &self,
+        target: &Target,
+        opening: impl Future<Output = Result<(Box<dyn Upstream>, Grant), Denial>>,
+    ) -> Result<(Box<dyn Upstream>, Grant), Denial> {
         let limit = self.limits.resolve + self.limits.connect * 2;
         let opened = timeout(limit, opening)
             .await
@@ -50,6 +85,18 @@ impl Shared {
             .resolve(name.as_str())
             .await
             .map_err(Denial::unresolved)?;
+        self.open_any(&rules, target, found, rule, None).await
+    }
+
+    /// Connects to the first of the addresses that is allowed and answers.
+    async fn open_any(
+        &self,
+        rules: &Egress,
+        target: &Target,
+        found: Vec<IpAddr>,
+        rule: Arc<str>,
+        upstream: Option<&Arc<ServedUpstream>>,
+    ) -> Result<(Box<dyn Upstream>, Grant), Denial> {
         let mut refused = None;
         let mut failed = None;
         for address in found {
@@ -58,15 +105,14 @@ impl Shared {
                 refused.get_or_insert(Denial::refused(refusal).at(address));
                 continue;
             }
-            match self.dial(address, target.port).await {
-                Ok(stream) => {
-                    let grant = Grant {
-                        target: target.clone(),
-                        address,
-                        rule,
-                    };
-                    return Ok((stream, grant));
-                }
+            let grant = Grant {
+                target: target.clone(),
+                address,
+                rule: Arc::clone(&rule),
+                upstream: upstream.cloned(),
+            };
+            match self.connect(&grant).await {
+                Ok(stream) => return Ok((stream, grant)),
                 Err(error) => {
                     failed.get_or_insert(Denial::unreachable(error).at(address));
                 }
@@ -87,15 +133,16 @@ impl Shared {
         let rule = rules
             .check_literal(address, target.port, &self.refused)
             .map_err(|refusal| Denial::refused(refusal).at(address))?;
-        let stream = self
-            .dial(address, target.port)
-            .await
-            .map_err(|error| Denial::unreachable(error).at(address))?;
         let grant = Grant {
             target: target.clone(),
             address,
             rule,
+            upstream: None,
         };
+        let stream = self
+            .connect(&grant)
+            .await
+            .map_err(|error| Denial::unreachable(error).at(address))?;
         Ok((stream, grant))
     }
 
@@ -118,13 +165,19 @@ impl Shared {
         Ok(found)
     }
 
-    pub(super) async fn dial(&self, address: IpAddr, port: u16) -> io::Result<Box<dyn Upstream>> {
-        timeout(
-            self.limits.connect,
-            self.dialer.dial(SocketAddr::new(address, port)),
-        )
-        .await
-        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+    /// Connects to what was allowed, and speaks TLS if it is an upstream.
+    pub(super) async fn connect(&self, grant: &Grant) -> io::Result<Box<dyn Upstream>> {
+        let address = SocketAddr::new(grant.address, grant.target.port);
+        let connecting = async {
+            let stream = self.dialer.dial(address).await?;
+            match &grant.upstream {
+                Some(upstream) => upstream.secure(stream).await,
+                None => Ok(stream),
+            }
+        };
+        timeout(self.limits.connect, connecting)
+            .await
+            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
     }
 
     /// Reports a connection that was not opened, or not left open.

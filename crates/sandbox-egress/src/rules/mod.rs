@@ -149,6 +149,14 @@ impl Egress {
             .ok_or_else(|| Refusal::not_allowed(self.preset))
     }
 
+    /// Decides about the name of an upstream, which needs no rule that allows it. Its addresses have to be checked as well.
+    pub(crate) fn check_upstream(&self, name: &HostName, port: u16) -> Result<(), Refusal> {
+        match self.find_denying(|rule, action| rule.matches_name(action, name, port)) {
+            Some(rule) => Err(Refusal::denied(rule)),
+            None => Ok(()),
+        }
+    }
+
     /// Decides about an address that a name led to. `refused` are further addresses that only a rule of their own allows.
     pub(crate) fn check_resolved(
         &self,

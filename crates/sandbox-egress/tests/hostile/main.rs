@@ -9,3 +9,5 @@ mod names;
 mod socks;
 mod support;
 mod updates;
+mod upstream_secrets;
+mod upstreams;

@@ -7,13 +7,17 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use rustls::pki_types::PrivatePkcs8KeyDer;
 use sandbox_egress::{
-    Dial, Egress, EgressEvent, EgressEvents, EgressOutcome, Limits, Proxy, Resolve, Upstream,
+    Dial, Egress, EgressEvent, EgressEvents, EgressOutcome, Limits, NamedUpstream, Proxy, Resolve,
+    Upstream,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 /// How long anything may take that is expected to happen.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -77,20 +81,67 @@ impl World {
             .insert(address.parse().unwrap(), place);
         let (sender, receiver) = mpsc::unbounded_channel();
         tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                let sender = sender.clone();
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(record(stream, answer, sender.clone()));
+            }
+        });
+        Received(receiver)
+    }
+
+    /// Starts a server that speaks TLS at an address. Returns its connections and the authority to trust.
+    pub(crate) async fn accept_tls(
+        &self,
+        address: &str,
+        name: &str,
+    ) -> (mpsc::UnboundedReceiver<TlsStream<TcpStream>>, String) {
+        let certified = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+        let key = PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certified.cert.der().clone()], key.into())
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let place = listener.local_addr().unwrap();
+        self.put(address, place);
+        let (sender, receiver) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (acceptor, sender) = (acceptor.clone(), sender.clone());
                 tokio::spawn(async move {
-                    let mut buffer = vec![0; 65536];
-                    while let Ok(read @ 1..) = stream.read(&mut buffer).await {
-                        drop(sender.send(String::from_utf8_lossy(&buffer[..read]).into_owned()));
-                        if stream.write_all(answer).await.is_err() {
-                            return;
-                        }
+                    if let Ok(stream) = acceptor.accept(stream).await {
+                        drop(sender.send(stream));
                     }
                 });
             }
         });
-        Received(receiver)
+        (receiver, certified.cert.pem())
+    }
+
+    /// As [`serve`](Self::serve), with TLS. Returns the authority to trust as well.
+    pub(crate) async fn serve_tls(
+        &self,
+        address: &str,
+        name: &str,
+        answer: &'static [u8],
+    ) -> (Received, String) {
+        let (mut streams, authority) = self.accept_tls(address, name).await;
+        let (sender, receiver) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Some(stream) = streams.recv().await {
+                tokio::spawn(record(stream, answer, sender.clone()));
+            }
+        });
+        (Received(receiver), authority)
+    }
+
+    /// Puts what listens here at an address.
+    pub(crate) fn put(&self, address: &str, place: SocketAddr) {
+        let mut places = self.places.lock().unwrap();
+        places.insert(address.parse().unwrap(), place);
     }
 
     /// Starts a proxy with these rules.
@@ -99,12 +150,24 @@ impl World {
     }
 
     pub(crate) fn proxy_with(self: &Arc<Self>, rules: &str, limits: Limits) -> TestProxy {
+        self.proxy_for(rules, limits, [])
+    }
+
+    /// Starts a proxy with these rules and upstreams.
+    pub(crate) fn proxy_for<const N: usize>(
+        self: &Arc<Self>,
+        rules: &str,
+        limits: Limits,
+        upstreams: [NamedUpstream; N],
+    ) -> TestProxy {
         let rules: Egress = rules.parse().unwrap();
         let (builder, events) = Proxy::builder(rules)
             .resolver(Arc::clone(self) as Arc<dyn Resolve>)
             .dialer(Arc::clone(self) as Arc<dyn Dial>)
             .refuse(["203.0.114.9".parse().unwrap()])
             .limits(limits)
+            .upstreams(upstreams)
+            .unwrap()
             .events(10_000);
         TestProxy {
             proxy: builder.build(),
@@ -119,6 +182,21 @@ impl World {
             .iter()
             .map(SocketAddr::to_string)
             .collect()
+    }
+}
+
+/// Passes on what is received, and answers each time.
+async fn record(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    answer: &'static [u8],
+    sender: mpsc::UnboundedSender<String>,
+) {
+    let mut buffer = vec![0; 65536];
+    while let Ok(read @ 1..) = stream.read(&mut buffer).await {
+        drop(sender.send(String::from_utf8_lossy(&buffer[..read]).into_owned()));
+        if stream.write_all(answer).await.is_err() || stream.flush().await.is_err() {
+            return;
+        }
     }
 }
 

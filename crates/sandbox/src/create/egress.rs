@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sandbox_egress::{Dial, Egress, EgressEvent, Resolve};
+use sandbox_egress::{Dial, Egress, EgressEvent, NamedUpstream, Resolve};
 
 use super::builder::SandboxBuilder;
 
@@ -32,6 +32,30 @@ impl SandboxBuilder {
     /// Returns the rules that the sandbox will be created with: those of [`egress`](Self::egress), or the client's default.
     pub fn egress_rules(&self) -> Option<&Egress> {
         self.egress.rules.as_ref()
+    }
+
+    /// Lets programs in the sandbox reach an HTTPS origin with a credential that never enters the sandbox: they ask for
+    /// `http://127.0.0.1:PORT/NAME/…`, and the proxy in this process adds the credential. They find it by the usual variables, such
+    /// as `OPENAI_BASE_URL`; can be repeated. Without [`egress`](Self::egress), nothing else is reached.
+    ///
+    /// The credential is in no variable, file or process of the sandbox. Whatever runs there can *use* it, for anything that the
+    /// origin permits below the upstream's address, as long as this process serves it. It is shown in no log, event, error or
+    /// `Debug`, and is removed from the headers of responses, but not from their content.
+    ///
+    /// ```no_run
+    /// # async fn example(client: sandbox::Client) -> sandbox::Result<()> {
+    /// use sandbox::{NamedUpstream, UpstreamKind};
+    ///
+    /// let key = std::env::var("OPENAI_API_KEY").unwrap_or_default();
+    /// let openai = NamedUpstream::from_kind(UpstreamKind::OpenAi)?.secret(key)?;
+    /// let sbx = client.sandbox().upstream(openai).create().await?;
+    /// sbx.command("python3").args(["agent.py"]).output().await?.check()?; // openai.OpenAI() works as it is
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn upstream(mut self, upstream: NamedUpstream) -> Self {
+        self.egress.upstreams.push(upstream);
+        self
     }
 
     /// Accepts that the egress rules are not enforced: programs that do not use the proxy may reach whatever the sandbox's

@@ -122,6 +122,7 @@ async fn create(builder: SandboxBuilder) -> Result<Created> {
     if let Some(egress) = &egress {
         let backend = &parts.backend;
         egress.check_backend(&backend.capabilities(), backend.name())?;
+        egress.build_proxy()?;
     }
     if let Some(pool) = &spec.pool
         && parts.backend.shared_pools().is_none()

@@ -1,9 +1,12 @@
-//! HTTP/1.1 from the sandbox: `CONNECT`, requests for absolute addresses, and requests inside a tunnel to port 80.
+//! HTTP/1.1 from the sandbox: `CONNECT`, requests for absolute addresses and for upstreams, and requests inside a tunnel to
+//! port 80.
 //!
 //! hyper reads and writes the messages on both sides, so what reaches a server was framed here, not by the sandbox.
 
 mod body;
 mod headers;
+mod named;
+mod relinked;
 mod upstream;
 
 use std::convert::Infallible;
@@ -21,6 +24,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
 use self::body::{CountedBody, ResponseBody, text_body};
+use self::named::{Unserved, Via};
 use self::upstream::Upstreams;
 use super::denial::Denial;
 use super::flow::{Flow, Grant};
@@ -131,6 +135,10 @@ async fn serve_requests(
 
 impl Connection {
     async fn answer(&self, request: Request<Incoming>) -> Response<ResponseBody> {
+        let has_upstreams = matches!(self.scope, Scope::Proxy) && !self.shared.upstreams.is_empty();
+        if has_upstreams && named::is_for_proxy_itself(&request) {
+            return self.forward_to_upstream(request).await;
+        }
         let is_connect = request.method() == Method::CONNECT;
         let target = match &self.scope {
             Scope::Proxy if is_connect => headers::connect_target(&request),
@@ -141,7 +149,7 @@ impl Connection {
         };
         match target {
             Ok(target) if is_connect => self.connect(request, target).await,
-            Ok(target) => self.forward(request, target).await,
+            Ok(target) => self.forward(request, target, None).await,
             Err(reason) => self.refuse_malformed(&request.uri().to_string(), reason),
         }
     }
@@ -165,12 +173,35 @@ impl Connection {
         }
     }
 
+    async fn forward_to_upstream(&self, mut request: Request<Incoming>) -> Response<ResponseBody> {
+        match named::find_upstream(&self.shared.upstreams, &request) {
+            Ok((via, address)) => {
+                *request.uri_mut() = address;
+                let target = via.upstream.target().clone();
+                self.forward(request, target, Some(via)).await
+            }
+            Err(Unserved::Malformed(reason)) => self.refuse_malformed(request.uri().path(), reason),
+            Err(Unserved::Unknown(text)) => {
+                self.shared.report_unreadable(request.uri().path(), &text);
+                describe(StatusCode::NOT_FOUND, format!("{text}\n"))
+            }
+        }
+    }
+
+    /// Passes a request on to where it is for, through an upstream or as the rules allow.
     async fn forward(
         &self,
         mut request: Request<Incoming>,
         target: Target,
+        via: Option<Via>,
     ) -> Response<ResponseBody> {
-        let framing = match headers::prepare_request(&mut request, &target) {
+        let prepared = headers::prepare_request(&mut request, &target).and_then(|framing| {
+            if let Some(via) = &via {
+                via.upstream.prepare_request(request.headers_mut())?;
+            }
+            Ok(framing)
+        });
+        let framing = match prepared {
             Ok(framing) => framing,
             Err(reason) => return self.refuse_malformed(&target.to_string(), reason),
         };
@@ -178,9 +209,10 @@ impl Connection {
             .is_websocket
             .then(|| hyper::upgrade::on(&mut request));
         let request = request.map(CountedBody::from_sandbox);
+        let upstream = via.as_ref().map(|via| &via.upstream);
         let server = match self
             .upstreams
-            .take(&self.shared, &target, !framing.is_chunked)
+            .take(&self.shared, &target, upstream, !framing.is_chunked)
             .await
         {
             Ok(server) => server,
@@ -225,7 +257,11 @@ impl Connection {
             response.headers_mut().insert(CONNECTION, close);
         }
         *response.version_mut() = http::Version::HTTP_11;
-        response.map(|body| CountedBody::to_sandbox(body, flow).boxed_unsync())
+        let response = response.map(|body| CountedBody::to_sandbox(body, flow));
+        match via {
+            Some(via) => via.finish(response),
+            None => response.map(BodyExt::boxed_unsync),
+        }
     }
 
     fn refuse_malformed(&self, text: &str, reason: &'static str) -> Response<ResponseBody> {

@@ -16,6 +16,7 @@ use crate::proxy::Shared;
 use crate::proxy::denial::Denial;
 use crate::proxy::flow::{Flow, Grant};
 use crate::rules::name::Target;
+use crate::upstream::ServedUpstream;
 
 /// An error, for the log and the event.
 pub(super) type SendError = Box<dyn std::error::Error + Send + Sync>;
@@ -59,18 +60,22 @@ impl Upstreams {
         &self,
         shared: &Arc<Shared>,
         target: &Target,
+        upstream: Option<&Arc<ServedUpstream>>,
         may_reuse: bool,
     ) -> Result<Server, Denial> {
         let idle = lock(&self.idle).take();
         if let Some(mut server) = idle
-            && server.grant.target == *target
+            && server.grant.is_for(target, upstream)
             && (may_reuse || !server.is_used)
             && server.grant.is_valid(shared)
             && let Ok(Ok(())) = timeout(shared.limits.handshake, server.sender.ready()).await
         {
             return Ok(server);
         }
-        let (stream, grant) = shared.open(target).await?;
+        let (stream, grant) = match upstream {
+            Some(upstream) => shared.open_upstream(upstream).await?,
+            None => shared.open(target).await?,
+        };
         let address = grant.address;
         self.set_up(shared, stream, grant)
             .await
@@ -102,7 +107,7 @@ impl Upstreams {
             return Err(failed.into_error().into());
         };
         let grant = server.grant;
-        let stream = shared.dial(grant.address, grant.target.port).await?;
+        let stream = shared.connect(&grant).await?;
         let mut server = self.set_up(shared, stream, grant).await?;
         server.is_used = true;
         let response = timeout(limit, server.sender.send_request(request)).await??;

@@ -15,7 +15,7 @@ use sandbox_core::{
     ConnectionStage, DownloadRequest, Env, Error, Result, TransferReason, UploadRequest,
     environment_file,
 };
-use sandbox_egress::{Dial, Egress, EgressEvent, Resolve};
+use sandbox_egress::{Dial, Egress, EgressEvent, NamedUpstream, Resolve};
 
 use super::Sandbox;
 use crate::memory::MemoryWriter;
@@ -48,6 +48,7 @@ impl Sandbox {
     /// # Errors
     ///
     /// * [`Error::Unsupported`](crate::Error::Unsupported) if the sandbox has another way out;
+    /// * [`Error::Invalid`](crate::Error::Invalid) for upstreams that exclude each other;
     /// * [`Error::Connection`](crate::Error::Connection), also if another process serves it.
     pub fn serve_egress(&self, rules: Egress) -> ServeEgress {
         ServeEgress {
@@ -56,7 +57,8 @@ impl Sandbox {
         }
     }
 
-    /// Replaces all egress rules at once. Connections that the new rules refuse are closed, and others stay open.
+    /// Replaces all egress rules at once. Connections that the new rules refuse are closed, and others stay open. Upstreams stay,
+    /// unless the new rules deny them.
     ///
     /// # Errors
     ///
@@ -139,6 +141,13 @@ impl ServeEgress {
         self
     }
 
+    /// Serves an upstream as well: an HTTPS origin that is reached by a name, with a credential that stays in this process. See
+    /// [`SandboxBuilder::upstream`](crate::SandboxBuilder::upstream).
+    pub fn upstream(mut self, upstream: NamedUpstream) -> Self {
+        self.setup.upstreams.push(upstream);
+        self
+    }
+
     /// Serves it even if the sandbox may have another way out, such as a Pod's network.
     pub fn unverified(mut self) -> Self {
         self.setup.is_unverified = true;
@@ -154,6 +163,7 @@ impl ServeEgress {
     async fn run(self) -> Result<()> {
         let Self { sandbox, setup } = self;
         setup.check_sandbox(sandbox.info())?;
+        setup.build_proxy()?;
         // The port has one server at a time, and the sandbox's server notices the end of a former one in a moment.
         sandbox.stop_egress();
         let mut tries = 0;

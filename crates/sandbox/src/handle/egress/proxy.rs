@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sandbox_core::{Env, PortListener, Result, SandboxId, Session};
-use sandbox_egress::{Egress, EgressEvents, Proxy};
+use sandbox_egress::{EgressEvents, Proxy};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::setup::{EgressHook, EgressSetup};
@@ -32,16 +32,9 @@ impl EgressProxy {
         id: &SandboxId,
         session: Arc<dyn Session>,
     ) -> Result<Self> {
+        let mut builder = setup.build_proxy()?;
         let listener = session.listen(None).await?;
         let port = listener.port();
-        let rules = setup.rules.clone().unwrap_or_else(Egress::none);
-        tracing::debug!(sandbox.id = %id, port, %rules, "egress served");
-        let mut builder = Proxy::builder(rules);
-        if let Some((resolver, dialer)) = &setup.network {
-            builder = builder
-                .resolver(Arc::clone(resolver))
-                .dialer(Arc::clone(dialer));
-        }
         let mut tasks = Vec::new();
         if let Some(hook) = &setup.hook {
             let events;
@@ -49,6 +42,8 @@ impl EgressProxy {
             tasks.push(tokio::spawn(call_hook(events, Arc::clone(hook))).abort_handle());
         }
         let proxy = builder.build();
+        let rules = proxy.rules();
+        tracing::debug!(sandbox.id = %id, port, %rules, "egress served");
         let serving = serve(proxy.clone(), listener, session, id.clone());
         tasks.push(tokio::spawn(serving).abort_handle());
         Ok(Self { proxy, port, tasks })
@@ -58,13 +53,17 @@ impl EgressProxy {
         &self.proxy
     }
 
-    /// The variables by which programs find the proxy.
+    /// The variables by which programs find the proxy and the upstreams.
     ///
     /// # Errors
     ///
-    /// Never in practice: names and values are valid.
+    /// [`Error::Invalid`](sandbox_core::Error::Invalid) if the user named a variable of an upstream like one that is reserved.
     pub(crate) fn variables(&self) -> Result<Env> {
-        variables(self.port)
+        let mut env = variables(self.port)?;
+        for (name, value) in self.proxy.upstream_variables(self.port) {
+            env.set(name, value)?;
+        }
+        Ok(env)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sandbox_core::{Capabilities, Error, Result, SandboxInfo};
-use sandbox_egress::{Dial, Egress, EgressEvent, Resolve};
+use sandbox_egress::{Dial, Egress, EgressEvent, NamedUpstream, Proxy, ProxyBuilder, Resolve};
 
 /// Called for each decision of the proxy.
 pub(crate) type EgressHook = Arc<dyn Fn(&EgressEvent) + Send + Sync>;
@@ -18,6 +18,8 @@ pub(crate) struct EgressSetup {
     pub(crate) is_unverified: bool,
     /// How names become addresses, and addresses connections, if not as on this machine.
     pub(crate) network: Option<(Arc<dyn Resolve>, Arc<dyn Dial>)>,
+    /// Reached by name, with credentials that stay in this process.
+    pub(crate) upstreams: Vec<NamedUpstream>,
 }
 
 impl EgressSetup {
@@ -30,15 +32,38 @@ impl EgressSetup {
 
     /// Returns itself if anything is to be served.
     pub(crate) fn if_served(self) -> Option<Self> {
-        self.rules.is_some().then_some(self)
+        (self.rules.is_some() || !self.upstreams.is_empty()).then_some(self)
+    }
+
+    /// Begins a proxy. What cannot be served is refused here, before anything is created.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for upstreams that exclude each other or that cannot be verified.
+    pub(crate) fn build_proxy(&self) -> Result<ProxyBuilder> {
+        let rules = self.rules.clone().unwrap_or_else(Egress::none);
+        let mut builder = Proxy::builder(rules).upstreams(self.upstreams.iter().cloned())?;
+        if let Some((resolver, dialer)) = &self.network {
+            builder = builder
+                .resolver(Arc::clone(resolver))
+                .dialer(Arc::clone(dialer));
+        }
+        Ok(builder)
     }
 
     /// Refuses to share what one process serves.
     ///
     /// # Errors
     ///
-    /// [`Error::Unsupported`] if there are rules.
+    /// [`Error::Unsupported`] if there are rules or upstreams.
     pub(crate) fn check_shared_pool(&self) -> Result<()> {
+        if let Some(upstream) = self.upstreams.first() {
+            return Err(Error::unsupported(
+                format!("the upstream {}", upstream.name()),
+                "a pool that processes share",
+                "leave it out; serve the upstreams of a claimed sandbox with Sandbox::serve_egress",
+            ));
+        }
         match &self.rules {
             Some(rules) => Err(Error::unsupported(
                 format!("egress rules ({rules})"),
