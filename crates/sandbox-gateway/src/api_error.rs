@@ -9,6 +9,9 @@ use serde_json::json;
 /// Tells a client whether sending the same request again can succeed.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("should-retry");
 
+/// How long a caller should wait before it tries again what a backend has no room for, or does not respond to, in seconds.
+pub(crate) const RETRY_AFTER: u64 = 5;
+
 /// A refused request.
 ///
 /// The body is always JSON with an integer `code` that equals the status, because E2B's SDKs fail to parse anything

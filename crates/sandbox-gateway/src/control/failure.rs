@@ -3,10 +3,7 @@
 use http::StatusCode;
 use sandbox::{CreationReason, Error};
 
-use crate::api_error::ApiError;
-
-/// How long a caller should wait before it tries again what a cluster had no room for, in seconds.
-const RETRY_AFTER: u64 = 5;
+use crate::api_error::{ApiError, RETRY_AFTER};
 
 /// Converts a failure, and logs it if it is not the caller's.
 pub(super) fn describe(error: &Error) -> ApiError {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde::Deserialize;
 
-use super::failure::{ApiResult, Described};
+use super::failure::{ApiResult, Described, describe};
 use super::model::{Connectable, Detail};
 use super::{access, body};
 use crate::api_error::ApiError;
@@ -44,13 +44,16 @@ pub(super) async fn kill(
     let deletion = app
         .tasks
         .spawn(async move { owner.sandboxes.delete(&sandbox.info).await });
-    match tokio::time::timeout(DELETION_WAIT, deletion).await {
-        Ok(Ok(deleted)) => deleted.described()?,
-        Ok(Err(_panicked)) => {
-            return Err(ApiError::internal("the deletion was interrupted; retry"));
-        }
-        // It has begun, and is logged if it fails.
-        Err(_elapsed) => {}
+    tokio::select! {
+        deleted = tokio::time::timeout(DELETION_WAIT, deletion) => match deleted {
+            Ok(Ok(deleted)) => deleted.described()?,
+            Ok(Err(_panicked)) => {
+                return Err(ApiError::internal("the deletion was interrupted; retry"));
+            }
+            // It has begun, and is logged if it fails.
+            Err(_elapsed) => {}
+        },
+        error = app.sandboxes.detect_absence("delete the sandbox") => return Err(describe(&error)),
     }
     Ok(StatusCode::NO_CONTENT)
 }

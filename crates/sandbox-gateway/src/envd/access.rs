@@ -11,8 +11,8 @@ use crate::app::App;
 use crate::connect::Code;
 use crate::routing::ACCESS_TOKEN;
 use crate::sandboxes::Found;
-use crate::sandboxes::record::Record;
 use crate::sandboxes::tokens::{is_same_token, is_well_formed};
+use crate::upstream::open_awake;
 
 /// Finds a sandbox of this gateway.
 ///
@@ -20,11 +20,11 @@ use crate::sandboxes::tokens::{is_same_token, is_well_formed};
 ///
 /// [`Failure::Gone`] if there is none.
 pub(super) async fn find(app: &App, id: &SandboxId) -> Result<Found, Failure> {
-    match app.sandboxes.find(id).await {
+    match app.sandboxes.find_for_traffic(id).await {
         Ok(found) if found.record.is_some() => Ok(found),
         Ok(_) | Err(sandbox::Error::NotFound { .. }) => Err(Failure::Gone(id.to_string())),
         Err(error) => {
-            tracing::warn!(%id, %error, "sandbox not found out about");
+            tracing::warn!(%id, %error, "sandbox not looked up");
             let message = "the gateway cannot find out about sandboxes now; try again";
             Err(Failure::new(Code::Unavailable, message))
         }
@@ -133,21 +133,9 @@ async fn find_by_token(
 ///
 /// If it has ended, is paused and stays so, or cannot be reached.
 pub(super) async fn open(app: &App, found: &Found) -> Result<sandbox::Sandbox, Failure> {
-    let is_paused = found.info.is_paused(SystemTime::now());
-    let may_resume = |record: &Record| record.lifecycle.auto_resume;
-    if is_paused && !found.record.as_ref().is_some_and(may_resume) {
-        return Err(Failure::Gone(found.info.id.to_string()));
-    }
-    let opened = async {
-        let sandbox = app.sandboxes.open(found).await?;
-        // Another request may have been first, which changes nothing.
-        if is_paused && sandbox.resume(None).await? {
-            tracing::info!(id = %found.info.id, "sandbox resumed by a request");
-        }
-        Ok(sandbox)
-    };
-    match opened.await {
-        Ok(sandbox) => Ok(sandbox),
+    match open_awake(&app.sandboxes, found).await {
+        Ok(Some(sandbox)) => Ok(sandbox),
+        Ok(None) => Err(Failure::Gone(found.info.id.to_string())),
         Err(error) => Err(explain(app, found, error).await),
     }
 }

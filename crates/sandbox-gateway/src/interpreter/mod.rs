@@ -38,10 +38,15 @@ pub(crate) async fn handle(app: Arc<App>, target: SandboxRef, request: Request<B
         return Refusal::new(StatusCode::BAD_REQUEST, "the request names no sandbox")
             .into_response();
     };
-    let found = match app.sandboxes.find(&id).await {
+    let found = match app.sandboxes.find_for_traffic(&id).await {
         // What was not created over the API has no tokens that a client could know.
         Ok(found) if found.record.is_some() => found,
-        Ok(_) | Err(_) => return sandbox_gone(id.as_str()),
+        Ok(_) | Err(sandbox::Error::NotFound { .. }) => return sandbox_gone(id.as_str()),
+        Err(error) => {
+            tracing::warn!(%id, %error, "sandbox not looked up");
+            let message = "the gateway cannot find out about sandboxes now; try again";
+            return Refusal::new(StatusCode::SERVICE_UNAVAILABLE, message).into_response();
+        }
     };
     match answer(&app, found, request).await {
         Ok(response) => response,
@@ -199,10 +204,13 @@ async fn execute(
 }
 
 async fn open(app: &App, found: &Found) -> Result<Sandbox, Failure> {
-    open_awake(&app.sandboxes, found).await.map_err(|error| {
-        tracing::debug!(id = %found.info.id, %error, "no sandbox for the interpreter");
-        Failure::Gone
-    })
+    let opened = open_awake(&app.sandboxes, found).await;
+    opened
+        .unwrap_or_else(|error| {
+            tracing::debug!(id = %found.info.id, %error, "no sandbox for the interpreter");
+            None
+        })
+        .ok_or(Failure::Gone)
 }
 
 /// Checks what the caller shows: to run code, the token of the sandbox, and for everything in a sandbox whose ports are

@@ -44,9 +44,9 @@ pub(crate) async fn handle(
         return ApiError::bad_request("the request cannot be passed on unambiguously")
             .into_response();
     }
-    let found = match app.sandboxes.find(&id).await {
+    let found = match app.sandboxes.find_for_traffic(&id).await {
         Ok(found) => found,
-        Err(error) => return respond_without_sandbox(&id, &error, is_for_people),
+        Err(error) => return respond_not_found(&id, &error, is_for_people),
     };
     let tokens = app.sandboxes.tokens();
     let cookie = match access::judge(&mut request, &found, port, tokens, urls::now()) {
@@ -71,8 +71,9 @@ async fn pass_on(
 ) -> Response {
     let id = &found.info.id;
     let sandbox = match open_awake(&app.sandboxes, found).await {
-        Ok(sandbox) => sandbox,
-        Err(error) => return respond_without_sandbox(id, &error, is_for_people),
+        Ok(Some(sandbox)) => sandbox,
+        Ok(None) => return respond_gone(id, is_for_people),
+        Err(error) => return respond_unreachable(id, &error, is_for_people),
     };
     let names = name_hosts(app, found, port, &request);
     let version = request.version();
@@ -102,7 +103,7 @@ async fn pass_on(
             response.map(|body| incomplete::mark_cut_off(body, version, connection))
         }
         Err(UpstreamError::PortClosed) => respond_closed(app, found, port, is_for_people).await,
-        Err(UpstreamError::Sandbox(error)) => respond_without_sandbox(id, &error, is_for_people),
+        Err(UpstreamError::Sandbox(error)) => respond_unreachable(id, &error, is_for_people),
         Err(UpstreamError::Timeout) => Problem {
             status: StatusCode::GATEWAY_TIMEOUT,
             sandbox: id.as_str(),
@@ -203,12 +204,32 @@ fn respond_denied(id: &SandboxId, denial: Denial, is_for_people: bool) -> Respon
     .respond(is_for_people)
 }
 
-fn respond_without_sandbox(
-    id: &SandboxId,
-    error: &sandbox::Error,
-    is_for_people: bool,
-) -> Response {
+/// A sandbox that was not found: there is none, or the backend does not respond.
+fn respond_not_found(id: &SandboxId, error: &sandbox::Error, is_for_people: bool) -> Response {
+    if let sandbox::Error::NotFound { .. } = error {
+        return respond_gone(id, is_for_people);
+    }
+    tracing::warn!(%id, %error, "sandbox not looked up");
+    Problem {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        sandbox: id.as_str(),
+        port: None,
+        message: "The gateway cannot find out about sandboxes now",
+        remedy: "Load this page again in a moment.",
+    }
+    .respond(is_for_people)
+}
+
+/// A sandbox to which there is no connection, most likely because it has ended.
+fn respond_unreachable(id: &SandboxId, error: &sandbox::Error, is_for_people: bool) -> Response {
+    if let sandbox::Error::Backend { .. } = error {
+        return respond_not_found(id, error, is_for_people);
+    }
     tracing::debug!(%id, %error, "no sandbox for a request to a port");
+    respond_gone(id, is_for_people)
+}
+
+fn respond_gone(id: &SandboxId, is_for_people: bool) -> Response {
     Problem {
         status: StatusCode::BAD_GATEWAY,
         sandbox: id.as_str(),
@@ -224,11 +245,8 @@ async fn respond_closed(app: &App, found: &Found, port: u16, is_for_people: bool
     let id = &found.info.id;
     match app.sandboxes.find(id).await {
         Ok(now) if now.info.uid == found.info.uid => {}
-        Ok(_other_instance) => {
-            let gone = sandbox::Error::NotFound { id: id.clone() };
-            return respond_without_sandbox(id, &gone, is_for_people);
-        }
-        Err(error) => return respond_without_sandbox(id, &error, is_for_people),
+        Ok(_other_instance) => return respond_gone(id, is_for_people),
+        Err(error) => return respond_not_found(id, &error, is_for_people),
     }
     Problem {
         status: StatusCode::BAD_GATEWAY,

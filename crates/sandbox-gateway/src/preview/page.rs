@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::response::{Html, IntoResponse, Response};
-use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY};
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 use serde_json::json;
 
@@ -34,6 +34,12 @@ impl Problem<'_> {
             (self.status, Json(body)).into_response()
         };
         let headers = response.headers_mut();
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(
+                RETRY_AFTER,
+                HeaderValue::from(crate::api_error::RETRY_AFTER),
+            );
+        }
         // The next request may succeed, and the page runs nothing.
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));

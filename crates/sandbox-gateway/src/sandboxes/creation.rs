@@ -30,7 +30,8 @@ impl Sandboxes {
     ///
     /// # Errors
     ///
-    /// Those of [`SandboxBuilder::create`]. Nothing is left behind, also if the future is dropped.
+    /// Those of [`SandboxBuilder::create`], and a retryable one if the backend does not respond. Nothing is left behind,
+    /// also if the future is dropped.
     pub(crate) async fn create(
         &self,
         config: &GatewayConfig,
@@ -40,12 +41,14 @@ impl Sandboxes {
     ) -> Result<Owned> {
         let limit = creation.limit;
         let creating = self.create_without_limit(config, record, creation, id);
-        match tokio::time::timeout(limit, creating).await {
-            Ok(created) => created,
-            Err(_elapsed) => Err(Error::Timeout {
-                operation: "creating the sandbox",
-                after: limit,
+        tokio::select! {
+            created = tokio::time::timeout(limit, creating) => created.unwrap_or_else(|_elapsed| {
+                Err(Error::Timeout {
+                    operation: "creating the sandbox",
+                    after: limit,
+                })
             }),
+            error = self.detect_absence("create the sandbox") => Err(error),
         }
     }
 
@@ -166,7 +169,7 @@ impl Sandboxes {
 const ID_LEN: usize = 19;
 
 /// A random id. Clients of E2B expect letters and digits only.
-fn new_id() -> Result<SandboxId> {
+pub(super) fn new_id() -> Result<SandboxId> {
     id_from_hex(&random_hex()?)
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod creation;
 pub(crate) mod creations;
+mod outage;
 mod owned;
 pub(crate) mod pools;
 pub(crate) mod record;
@@ -12,6 +13,7 @@ use std::sync::Mutex;
 
 use sandbox::{Client, ListFilter, Sandbox, SandboxId, SandboxInfo, SandboxState, Uid};
 
+use self::outage::Outage;
 pub(crate) use self::owned::Owned;
 use self::pools::Pools;
 use self::record::Record;
@@ -27,8 +29,18 @@ pub(crate) struct Sandboxes {
     name: String,
     tokens: Tokens,
     pools: Pools,
-    /// One handle for each instance, which keeps its connections.
-    handles: Mutex<HashMap<Uid, Sandbox>>,
+    /// The instances that were used.
+    used: Mutex<HashMap<Uid, Used>>,
+    outage: Outage,
+}
+
+/// An instance that was used.
+#[derive(Debug)]
+struct Used {
+    /// It keeps its connections.
+    handle: Sandbox,
+    /// What the backend said last.
+    info: SandboxInfo,
 }
 
 /// A sandbox as the backend describes it.
@@ -48,7 +60,8 @@ impl Sandboxes {
             name,
             tokens,
             pools,
-            handles: Mutex::default(),
+            used: Mutex::default(),
+            outage: Outage::default(),
         }
     }
 
@@ -56,9 +69,14 @@ impl Sandboxes {
     ///
     /// # Errors
     ///
-    /// [`sandbox::Error::NotFound`] if there is none, or if it has ended.
+    /// [`sandbox::Error::NotFound`] if there is none, or if it has ended. A retryable error if the backend does not
+    /// respond.
     pub(crate) async fn find(&self, id: &SandboxId) -> sandbox::Result<Found> {
-        let info = self.client.get_sandbox_info(id).await?;
+        let lookup = self.client.get_sandbox_info(id);
+        let info = self.limit_lookup("find the sandbox", lookup).await?;
+        if let Some(used) = lock(&self.used).get_mut(&info.uid) {
+            used.info.clone_from(&info);
+        }
         Ok(self.describe(info))
     }
 
@@ -66,10 +84,11 @@ impl Sandboxes {
     ///
     /// # Errors
     ///
-    /// If the backend cannot list them.
+    /// If the backend cannot list them. A retryable error if it does not respond.
     pub(crate) async fn list(&self) -> sandbox::Result<Vec<Owned>> {
         let filter = ListFilter::from_labels([(GATEWAY_LABEL.to_owned(), self.name.clone())]);
-        let listed = self.client.list(filter).await?;
+        let listing = self.client.list(filter);
+        let listed = self.limit_lookup("list the sandboxes", listing).await?;
         let alive = listed
             .into_iter()
             .filter(|info| info.state != SandboxState::Ended);
@@ -101,7 +120,10 @@ impl Sandboxes {
         if let Some(handle) = self.handle(&info.uid) {
             return Ok(handle);
         }
-        let handle = self.client.connect(&info.id).await?;
+        let handle = tokio::select! {
+            connected = self.client.connect(&info.id) => connected?,
+            error = self.detect_absence("find the sandbox") => return Err(error),
+        };
         self.keep(&handle);
         if handle.uid() == &info.uid {
             return Ok(handle);
@@ -113,17 +135,21 @@ impl Sandboxes {
     }
 
     fn handle(&self, uid: &Uid) -> Option<Sandbox> {
-        lock(&self.handles).get(uid).cloned()
+        lock(&self.used).get(uid).map(|used| used.handle.clone())
     }
 
     /// Keeps a handle for later requests.
     pub(crate) fn keep(&self, handle: &Sandbox) {
-        lock(&self.handles).insert(handle.uid().clone(), handle.clone());
+        let used = Used {
+            handle: handle.clone(),
+            info: handle.info().clone(),
+        };
+        lock(&self.used).insert(handle.uid().clone(), used);
     }
 
     /// Forgets the handle of an instance that has ended.
     pub(crate) fn forget(&self, uid: &Uid) {
-        let forgotten = lock(&self.handles).remove(uid);
+        let forgotten = lock(&self.used).remove(uid);
         drop(forgotten);
     }
 
