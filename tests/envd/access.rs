@@ -15,6 +15,7 @@ crate::tests! {
     everything_but_health_needs_the_token,
     expired_and_altered_urls_are_refused,
     unknown_sandboxes_are_gone,
+    files_are_those_of_the_user,
 }
 
 const PATHS: &[(&str, &str)] = &[
@@ -147,4 +148,32 @@ async fn unknown_sandboxes_are_gone(gateway: Arc<Gateway>) {
     }
     let answer = answer_to("/process.Process/List", Method::POST).await;
     assert_eq!(answer.status, 502);
+}
+
+async fn files_are_those_of_the_user(gateway: Arc<Gateway>) {
+    let guest = gateway.create().await;
+    let get = async |gateway: &Gateway, path: &str| {
+        let request = Request::get(path)
+            .header("e2b-sandbox-id", &guest.id)
+            .header("x-access-token", &guest.token)
+            .body(Full::default());
+        gateway.send(request.unwrap()).await
+    };
+    let environment = get(&gateway, "/envs").await.json();
+    let own = environment["USER"].as_str().unwrap();
+    for (user, status) in [("", 404), (own, 404), ("no-such-user", 401)] {
+        let answer = get(&gateway, &format!("/files?path=none&username={user}")).await;
+        assert_eq!(answer.status, status, "{user:?}: {answer:?}");
+    }
+    // The template's user is that of requests without one.
+    let replica = gateway
+        .start_replica(|config| {
+            for template in config.templates.values_mut() {
+                template.user = Some("no-such-user".to_owned());
+            }
+        })
+        .await;
+    assert_eq!(get(&replica, "/files?path=none").await.status, 401);
+    let named = format!("/files?path=none&username={own}");
+    assert_eq!(get(&replica, &named).await.status, 404);
 }

@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::failure::{Failure, explain};
-use super::user::{self, FileUserError};
+use super::user;
 use crate::app::App;
 use crate::connect::{
     CallKind, Code, ConnectError, Cut, Deadline, Streamed, keepalive_interval, message_response,
@@ -137,15 +137,11 @@ impl Call {
         }
     }
 
-    /// The user that the call names.
-    pub(super) fn requested_user(&self) -> Result<Option<String>, Failure> {
-        user::requested_user(&self.head.headers)
-    }
-
-    /// Checks that the call may access files as the user that it names.
-    pub(super) async fn check_file_user(&self) -> Result<(), Failure> {
-        let user = self.requested_user()?;
-        check_file_user(&self.guest, &self.sandbox, user.as_deref()).await
+    /// The user that the call names, or that its template does; `None` for that of the sandbox's server.
+    pub(super) fn user(&self) -> Result<Option<String>, Failure> {
+        let requested = user::requested_user(&self.head.headers)?;
+        let guest = &self.guest;
+        Ok(requested.or_else(|| user::default_user(&guest.app.config, &guest.found)))
     }
 
     /// The response to a call with a stream of frames.
@@ -168,19 +164,6 @@ impl Call {
 
     fn keepalive(&self) -> Duration {
         keepalive_interval(&self.head.headers)
-    }
-}
-
-/// Checks that files can be accessed as this user.
-pub(super) async fn check_file_user(
-    guest: &Guest,
-    sandbox: &Sandbox,
-    user: Option<&str>,
-) -> Result<(), Failure> {
-    match user::check_file_user(sandbox, user).await {
-        Ok(()) => Ok(()),
-        Err(FileUserError::User(failure)) => Err(failure),
-        Err(FileUserError::Sandbox(error)) => Err(guest.explain(error).await),
     }
 }
 

@@ -3,15 +3,14 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, header};
-use sandbox::{FilePath, Sandbox};
+use sandbox::{GuestFiles, Sandbox};
 
 use super::failure::Failure;
+use crate::config::GatewayConfig;
 use crate::connect::Code;
+use crate::sandboxes::Found;
 
-/// How much of the sandbox's list of users is looked at.
-const MAX_USERS: u64 = 1 << 20;
-
-/// Returns the user that a call names, as the name of `Authorization: Basic`; `None` for the sandbox's own.
+/// Returns the user that a call names, as the name of `Authorization: Basic`; `None` if it names none.
 ///
 /// # Errors
 ///
@@ -44,82 +43,20 @@ pub(super) fn requested_user(headers: &HeaderMap) -> Result<Option<String>, Fail
     Ok(Some(user.to_owned()).filter(|user| !user.is_empty()))
 }
 
-/// Checks that files can be accessed as this user, which only the user of the sandbox's server can be: others would find
-/// files that they do not own.
-///
-/// # Errors
-///
-/// If there is no such user, or it is another one.
-pub(super) async fn check_file_user(
-    sandbox: &Sandbox,
-    user: Option<&str>,
-) -> Result<(), FileUserError> {
-    let Some(user) = user else {
-        return Ok(());
-    };
-    let own = own_user(sandbox).await?;
-    if own.as_deref() == Some(user) {
-        return Ok(());
-    }
-    if !has_user(sandbox, user).await? {
-        return Err(invalid_user(user).into());
-    }
-    let own = own.unwrap_or_else(|| "its own user".to_owned());
-    let message = format!("files in this sandbox are accessed as {own:?}, not as {user:?}");
-    Err(Failure::new(Code::Unimplemented, message).into())
+/// Returns the user of a request that names none, as the template says; `None` for that of the sandbox's server.
+pub(super) fn default_user(config: &GatewayConfig, found: &Found) -> Option<String> {
+    let record = found.record.as_ref()?;
+    let (_, template) = config.template(&record.template)?;
+    template.user.clone()
 }
 
-/// Why files cannot be accessed as a user.
-#[derive(Debug)]
-pub(super) enum FileUserError {
-    /// Because of the user.
-    User(Failure),
-    /// Because the sandbox does not answer.
-    Sandbox(sandbox::Error),
-}
-
-impl From<Failure> for FileUserError {
-    fn from(failure: Failure) -> Self {
-        Self::User(failure)
-    }
-}
-
-impl From<sandbox::Error> for FileUserError {
-    fn from(error: sandbox::Error) -> Self {
-        Self::Sandbox(error)
-    }
-}
-
-/// The error for a user that does not exist.
-pub(super) fn invalid_user(user: &str) -> Failure {
-    Failure::new(Code::Unauthenticated, format!("invalid username: '{user}'"))
-}
-
-/// The user that the sandbox's server runs as.
-async fn own_user(sandbox: &Sandbox) -> sandbox::Result<Option<String>> {
-    let mut environment = sandbox.environment().await?;
-    let mut take = |name: &str| {
-        let value = environment.remove(&FilePath::from(name))?;
-        value.to_str().map(str::to_owned)
-    };
-    Ok(take("USER").or_else(|| take("LOGNAME")))
-}
-
-async fn has_user(sandbox: &Sandbox, user: &str) -> sandbox::Result<bool> {
+/// The files of a sandbox, for this user; `None` is that of the sandbox's server.
+pub(super) fn files_of<'a>(sandbox: &'a Sandbox, user: Option<&'a str>) -> GuestFiles<'a> {
     let files = sandbox.guest_files();
-    let mut reader = files.read("/etc/passwd", 0, Some(MAX_USERS)).await?;
-    let mut users = Vec::new();
-    while let Some(part) = reader.next().await? {
-        users.extend_from_slice(&part);
+    match user {
+        Some(user) => files.as_user(user),
+        None => files,
     }
-    Ok(is_listed(&users, user))
-}
-
-fn is_listed(users: &[u8], user: &str) -> bool {
-    users
-        .split(|byte| *byte == b'\n')
-        .filter_map(|line| line.split(|byte| *byte == b':').next())
-        .any(|name| !name.is_empty() && name == user.as_bytes())
 }
 
 #[cfg(test)]
@@ -146,12 +83,5 @@ mod tests {
         for malformed in ["Basic", "Basic !", "Basic /w=="] {
             assert!(user(malformed).is_err(), "{malformed}");
         }
-    }
-
-    #[test]
-    fn only_whole_names_are_users() {
-        let users = b"root:x:0:0::/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n";
-        assert!(is_listed(users, "user") && is_listed(users, "root"));
-        assert!(!is_listed(users, "use") && !is_listed(users, "x") && !is_listed(users, ""));
     }
 }

@@ -6,6 +6,8 @@ use std::path::Path;
 use nix::errno::Errno;
 use sandbox_core::guest::{Refusal, RefusalCode};
 
+use crate::process::user::UserProblem;
+
 /// The refusal of an operation on a file: `action` is a verb phrase.
 pub(super) fn refuse_file(action: &str, path: &Path, error: impl Into<io::Error>) -> Refusal {
     let error = error.into();
@@ -19,6 +21,22 @@ pub(super) fn refuse_file(action: &str, path: &Path, error: impl Into<io::Error>
     let (code, hint) = classify(errno);
     let reason = errno.desc().to_lowercase();
     Refusal::new(code, format!("cannot {action} {path:?}: {reason}{hint}"))
+}
+
+/// The refusal to act as a user: `action` is a verb phrase.
+pub(super) fn refuse_user(action: &str, name: &str, problem: UserProblem) -> Refusal {
+    match problem {
+        UserProblem::Unknown => Refusal::new(
+            RefusalCode::UnknownUser,
+            format!("there is no user {name:?} in the sandbox"),
+        ),
+        UserProblem::NotPermitted => Refusal::new(
+            RefusalCode::PermissionDenied,
+            format!(
+                "cannot {action} as {name:?}: the sandbox's server is not root, or may not change its user"
+            ),
+        ),
+    }
 }
 
 /// The kind of an error, and what to do about it.

@@ -43,7 +43,7 @@ pub(crate) enum User {
     Other(Box<Account>, Identity),
 }
 
-/// Why a program cannot run as a user.
+/// Why nothing can be done as a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum UserProblem {
     Unknown,
@@ -56,7 +56,7 @@ impl User {
     ///
     /// # Errors
     ///
-    /// If there is no such user, or if this server cannot run programs as another one.
+    /// If there is no such user, or if this server cannot act as another one.
     pub(crate) fn find(name: &str, own_name: Option<&str>) -> Result<Self, UserProblem> {
         if own_name == Some(name) {
             return Ok(Self::Own);
@@ -142,6 +142,12 @@ fn to_path(field: &[u8]) -> Option<PathBuf> {
 fn can_change_user() -> bool {
     let needed = CapabilitySet::SETUID | CapabilitySet::SETGID;
     rustix::thread::capabilities(None).is_ok_and(|sets| sets.effective.contains(needed))
+}
+
+/// Whether this process may give files to other users. A Pod may lack that capability, too.
+pub(crate) fn can_change_owners() -> bool {
+    rustix::thread::capabilities(None)
+        .is_ok_and(|sets| sets.effective.contains(CapabilitySet::CHOWN))
 }
 
 /// Reads the beginning of a file. The workload may have replaced it, so a FIFO is not waited for.

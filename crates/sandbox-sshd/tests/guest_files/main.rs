@@ -6,6 +6,7 @@ mod hostile;
 mod operations;
 #[path = "../support/mod.rs"]
 mod support;
+mod users;
 mod watches;
 
 use bytes::{Bytes, BytesMut};

@@ -19,6 +19,7 @@ use crate::FilePath;
 /// | [`Watch`](Self::Watch) | none; closing the channel ends it | [`Done`](super::Done) once it watches, then a [`FileEvent`] each; [`ContentEnd`](super::FrameKind::ContentEnd) after the directory itself was removed or moved |
 /// | [`CreateWatcher`](Self::CreateWatcher) | none | its id, a JSON string |
 /// | [`TakeEvents`](Self::TakeEvents) | none | a [`FileEvent`] each, then [`ContentEnd`](super::FrameKind::ContentEnd) |
+/// | [`AsUser`](Self::AsUser) | those of its request | those of its request |
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -94,6 +95,15 @@ pub enum FileRequest {
     RemoveWatcher {
         /// Its id.
         watcher: String,
+    },
+    /// Carry out a request for a user: relative paths begin at the user's home directory, and the user owns the files and
+    /// directories that are created, among them missing parents. What exists keeps its owner. Files are accessed with the
+    /// permissions of the server, which has to be root to act for another user.
+    AsUser {
+        /// The name of the user, or the number.
+        user: String,
+        /// Any request but another `AsUser`.
+        request: Box<Self>,
     },
 }
 

@@ -74,7 +74,7 @@ async fn send_range(
     path: FilePath,
     range: ByteRange,
 ) -> Result<Response, Failure> {
-    let files = request.sandbox.guest_files();
+    let files = request.files();
     let entry = match files.stat(path.clone()).await {
         Ok(entry) => entry,
         Err(error) => return Err(request.guest.explain(error).await),
@@ -110,7 +110,7 @@ async fn open(
     offset: u64,
     length: Option<u64>,
 ) -> Result<GuestReader, Failure> {
-    let files = request.sandbox.guest_files();
+    let files = request.files();
     match files.read(path, offset, length).await {
         Ok(reader) => Ok(reader),
         Err(error) => Err(request.guest.explain(error).await),

@@ -16,13 +16,14 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode, header};
-use sandbox::Sandbox;
+use sandbox::{GuestFiles, Sandbox};
 
 use super::access::{authorize_files, open};
-use super::call::{Guest, check_file_user};
+use super::call::Guest;
 use super::failure::Failure;
 use super::query::FilesQuery;
 use super::signature::{Operation, Signature};
+use super::user::{default_user, files_of};
 use crate::api_error::ApiError;
 use crate::app::App;
 use crate::connect::Code;
@@ -32,8 +33,16 @@ use crate::routing::SandboxRef;
 struct FileRequest {
     guest: Guest,
     sandbox: Sandbox,
+    /// `None` for that of the sandbox's server.
+    user: Option<String>,
     query: FilesQuery,
     head: Parts,
+}
+
+impl FileRequest {
+    fn files(&self) -> GuestFiles<'_> {
+        files_of(&self.sandbox, self.user.as_deref())
+    }
 }
 
 /// Answers a request.
@@ -73,15 +82,19 @@ async fn check(
     let found = authorize_files(&app, target.id.as_ref(), &head.headers, signature).await?;
     let sandbox = open(&app, &found).await?;
     let guest = Guest::new(app, found, &head);
-    let user = query.username.as_deref().filter(|user| !user.is_empty());
-    let user = user
+    let requested = query.username.as_deref().filter(|user| !user.is_empty());
+    let requested = requested
         .map(std::str::from_utf8)
         .transpose()
         .map_err(|_not_text| Failure::new(Code::Unauthenticated, "invalid username"))?;
-    check_file_user(&guest, &sandbox, user).await?;
+    let user = match requested {
+        Some(user) => Some(user.to_owned()),
+        None => default_user(&guest.app.config, &guest.found),
+    };
     Ok(FileRequest {
         guest,
         sandbox,
+        user,
         query,
         head,
     })

@@ -160,7 +160,7 @@ impl Upload<'_> {
         let mut attributes = AttributeChange::default();
         attributes.set = metadata::to_attributes(&self.metadata);
         metadata::ATTRIBUTE.clone_into(&mut attributes.replaced_prefix);
-        let files = self.request.sandbox.guest_files();
+        let files = self.request.files();
         self.check(files.writer(to_path(path), attributes).await)
             .await
     }

@@ -13,6 +13,7 @@ use self::entry::EntryInfo;
 use self::messages::{Entries, Entry, ListRequest, MoveRequest, PathRequest, WatcherRequest};
 use super::call::{Call, Empty, respond};
 use super::failure::Failure;
+use super::user::files_of;
 use crate::connect::CallKind;
 
 /// A method of the service.
@@ -79,8 +80,8 @@ pub(super) async fn answer(method: Method, call: &Call, body: Body) -> Response 
 
 async fn stat(call: &Call, body: Body) -> Result<Entry, Failure> {
     let request: PathRequest = call.message(body).await?;
-    call.check_file_user().await?;
-    let files = call.sandbox.guest_files();
+    let user = call.user()?;
+    let files = files_of(&call.sandbox, user.as_deref());
     let describing = async {
         match files.stat(to_path(request.path)).await {
             // Below a file there is nothing. SDKs take only `not_found` for that.
@@ -97,8 +98,8 @@ async fn stat(call: &Call, body: Body) -> Result<Entry, Failure> {
 
 async fn list(call: &Call, body: Body) -> Result<Entries, Failure> {
     let request: ListRequest = call.message(body).await?;
-    call.check_file_user().await?;
-    let files = call.sandbox.guest_files();
+    let user = call.user()?;
+    let files = files_of(&call.sandbox, user.as_deref());
     let depth = request.depth.max(1);
     let entries = call.run(files.list(to_path(request.path), depth)).await?;
     Ok(Entries {
@@ -108,16 +109,16 @@ async fn list(call: &Call, body: Body) -> Result<Entries, Failure> {
 
 async fn make_dir(call: &Call, body: Body) -> Result<Entry, Failure> {
     let request: PathRequest = call.message(body).await?;
-    call.check_file_user().await?;
-    let files = call.sandbox.guest_files();
+    let user = call.user()?;
+    let files = files_of(&call.sandbox, user.as_deref());
     let entry = call.run(files.create_dir(to_path(request.path))).await?;
     Ok(Entry::of(&entry))
 }
 
 async fn rename(call: &Call, body: Body) -> Result<Entry, Failure> {
     let request: MoveRequest = call.message(body).await?;
-    call.check_file_user().await?;
-    let files = call.sandbox.guest_files();
+    let user = call.user()?;
+    let files = files_of(&call.sandbox, user.as_deref());
     let (from, to) = (to_path(request.source), to_path(request.destination));
     let entry = call.run(files.rename(from, to)).await?;
     Ok(Entry::of(&entry))
@@ -125,8 +126,8 @@ async fn rename(call: &Call, body: Body) -> Result<Entry, Failure> {
 
 async fn remove(call: &Call, body: Body) -> Result<Empty, Failure> {
     let request: PathRequest = call.message(body).await?;
-    call.check_file_user().await?;
-    let files = call.sandbox.guest_files();
+    let user = call.user()?;
+    let files = files_of(&call.sandbox, user.as_deref());
     call.run(files.remove(to_path(request.path))).await?;
     Ok(Empty {})
 }

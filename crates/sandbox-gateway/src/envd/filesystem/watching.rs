@@ -11,6 +11,7 @@ use super::to_path;
 use crate::connect::{CallKind, Code, ConnectError, Cut, Deadline, encode_frame};
 use crate::envd::call::{Call, Guest, Pause};
 use crate::envd::failure::Failure;
+use crate::envd::user::files_of;
 
 /// `WatchDir`: a stream of events, which ends when the client goes away.
 pub(super) async fn watch(call: &Call, body: Body) -> Response {
@@ -22,9 +23,9 @@ pub(super) async fn watch(call: &Call, body: Body) -> Response {
 
 async fn start(call: &Call, body: Body) -> Result<Response, Failure> {
     let request: WatchRequest = call.frame(body).await?;
-    call.check_file_user().await?;
     let deadline = Deadline::parse(&call.head.headers)?;
-    let files = call.sandbox.guest_files();
+    let user = call.user()?;
+    let files = files_of(&call.sandbox, user.as_deref());
     let events = call.run(files.watch(to_options(request))).await?;
     let started = encode_frame(&serde_json::json!({ "start": {} }))?;
     let watch = Watch {
@@ -47,8 +48,8 @@ async fn start(call: &Call, body: Body) -> Result<Response, Failure> {
 /// `CreateWatcher`: events are kept in the sandbox.
 pub(super) async fn create_watcher(call: &Call, body: Body) -> Result<WatcherRequest, Failure> {
     let request: WatchRequest = call.message(body).await?;
-    call.check_file_user().await?;
-    let files = call.sandbox.guest_files();
+    let user = call.user()?;
+    let files = files_of(&call.sandbox, user.as_deref());
     let watcher_id = call.run(files.create_watcher(to_options(request))).await?;
     Ok(WatcherRequest { watcher_id })
 }

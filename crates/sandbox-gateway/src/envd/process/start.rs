@@ -77,7 +77,7 @@ fn to_spec(call: &Call, request: StartRequest) -> Result<ProcessSpec, Failure> {
     spec.tag = request.tag;
     spec.timeout_ms = Deadline::parse(&call.head.headers)?
         .map(|deadline| u64::try_from(deadline.timeout.as_millis()).unwrap_or(u64::MAX));
-    spec.user = call.requested_user()?;
+    spec.user = call.user()?;
     Ok(spec)
 }
 

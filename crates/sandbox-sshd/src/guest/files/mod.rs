@@ -1,5 +1,6 @@
 //! Requests about files.
 
+mod actor;
 mod change;
 mod list;
 mod read;
@@ -9,16 +10,15 @@ mod write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sandbox_core::FilePath;
-use sandbox_core::guest::{Done, FileEntry, FileRequest, Refusal, Written};
+use sandbox_core::guest::{Done, FileEntry, FileRequest, Refusal, RefusalCode, Written};
 use tokio_util::sync::CancellationToken;
 
+use self::actor::Actor;
 use self::list::Walk;
 use self::read::FileReader;
 use self::write::{FileWriter, WriteTarget};
 use super::client::Client;
 use super::entry::{Describer, NameFiles};
-use super::paths::resolve;
 use super::refusals::refuse_file;
 use super::threads::run_blocking;
 use super::watch::{self, Watches};
@@ -29,7 +29,7 @@ const ENTRIES_AT_ONCE: usize = 128;
 
 /// The files of one server.
 pub(crate) struct Files {
-    /// Where relative paths begin.
+    /// The home directory of the server's user.
     home: PathBuf,
     names: Arc<NameFiles>,
     watches: Arc<Watches>,
@@ -43,10 +43,6 @@ impl Files {
             home,
             names,
         }
-    }
-
-    fn resolve(&self, path: &FilePath) -> Result<PathBuf, Refusal> {
-        resolve(&self.home, path)
     }
 
     /// Returns a describer with the present names. It may block.
@@ -67,22 +63,40 @@ pub(super) async fn serve(
     client: &mut Client<'_>,
     guest: &Guest,
 ) -> Result<(), Stop> {
+    let (request, actor) = match request {
+        FileRequest::AsUser { user, request } => {
+            let config = Arc::clone(&guest.config);
+            let actor = run_blocking(move || Actor::find(&user, &config)).await?;
+            (*request, actor)
+        }
+        request => (request, Actor::own(guest.files.home.clone())),
+    };
+    serve_actor(request, actor, client, guest).await
+}
+
+async fn serve_actor(
+    request: FileRequest,
+    actor: Actor,
+    client: &mut Client<'_>,
+    guest: &Guest,
+) -> Result<(), Stop> {
     let files = Arc::clone(&guest.files);
+    let owner = actor.owner;
     match request {
         FileRequest::Stat { path } => {
-            let path = files.resolve(&path)?;
+            let path = actor.resolve(&path)?;
             let entry = run_blocking(move || files.describe(&path)).await?;
             client.send(&entry).await
         }
         FileRequest::List { path, depth } => {
-            let path = files.resolve(&path)?;
+            let path = actor.resolve(&path)?;
             let begin = move || Walk::new(path, depth, files.describer());
             send_list(client, run_blocking(begin).await?).await
         }
         FileRequest::MakeDir { path } => {
-            let path = files.resolve(&path)?;
+            let path = actor.resolve(&path)?;
             let entry = run_blocking(move || {
-                change::make_dir(&path)?;
+                change::make_dir(&path, owner)?;
                 files.watches.settle(&path);
                 files.describe(&path)
             })
@@ -90,9 +104,9 @@ pub(super) async fn serve(
             client.send(&entry).await
         }
         FileRequest::Move { from, to } => {
-            let (from, to) = (files.resolve(&from)?, files.resolve(&to)?);
+            let (from, to) = (actor.resolve(&from)?, actor.resolve(&to)?);
             let entry = run_blocking(move || {
-                change::rename(&from, &to)?;
+                change::rename(&from, &to, owner)?;
                 files.watches.settle(&to);
                 files.describe(&to)
             })
@@ -100,10 +114,10 @@ pub(super) async fn serve(
             client.send(&entry).await
         }
         FileRequest::Remove { path } => {
-            let path = files.resolve(&path)?;
+            let path = actor.resolve(&path)?;
             let cancelled = CancellationToken::new();
             let _cancelled_on_drop = cancelled.clone().drop_guard();
-            run_blocking(move || remove::remove(&path, &files.home, &cancelled)).await?;
+            run_blocking(move || remove::remove(&path, &actor.home, &cancelled)).await?;
             client.send(&Done::default()).await
         }
         FileRequest::Read {
@@ -111,7 +125,7 @@ pub(super) async fn serve(
             offset,
             length,
         } => {
-            let path = files.resolve(&path)?;
+            let path = actor.resolve(&path)?;
             send_content(client, files, path, offset, length).await
         }
         FileRequest::Write {
@@ -120,18 +134,19 @@ pub(super) async fn serve(
             replace_attributes,
         } => {
             let target = WriteTarget {
-                path: files.resolve(&path)?,
+                path: actor.resolve(&path)?,
                 attributes,
                 replaced_prefix: replace_attributes,
+                owner,
             };
             receive_content(client, files, target).await
         }
         FileRequest::Watch(options) => {
-            let top = files.resolve(&options.path)?;
+            let top = actor.resolve(&options.path)?;
             watch::serve(client, &files.watches, top, options).await
         }
         FileRequest::CreateWatcher(options) => {
-            let top = files.resolve(&options.path)?;
+            let top = actor.resolve(&options.path)?;
             let id = watch::create_kept(&files.watches, top, options).await?;
             client.send(&id).await
         }
@@ -142,6 +157,10 @@ pub(super) async fn serve(
             watch::remove_kept(&files.watches, &watcher)?;
             client.send(&Done::default()).await
         }
+        FileRequest::AsUser { .. } => Err(Stop::Refused(Refusal::new(
+            RefusalCode::Invalid,
+            "the request names two users",
+        ))),
         _ => Err(unsupported()),
     }
 }

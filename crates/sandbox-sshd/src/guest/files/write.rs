@@ -11,6 +11,7 @@ use rustix::fs::{Gid, Mode, OFlags, Uid, fchown};
 use rustix::io::Errno;
 use sandbox_core::guest::{FileEntry, Refusal};
 
+use super::actor::Owner;
 use super::change::create_parents;
 use super::read::special_refusal;
 use crate::guest::entry::{Describer, change_attributes};
@@ -21,6 +22,8 @@ pub(super) struct WriteTarget {
     pub(super) path: PathBuf,
     pub(super) attributes: BTreeMap<String, String>,
     pub(super) replaced_prefix: String,
+    /// Who owns it and its parents if they are created.
+    pub(super) owner: Option<Owner>,
 }
 
 /// An open file that is being written. Its methods block.
@@ -47,7 +50,7 @@ impl FileWriter {
         // Whether it is new is known only if O_EXCL created it.
         let created = match open(flags | OFlags::CREATE | OFlags::EXCL) {
             Err(Errno::NOENT) => {
-                let has_created = create_parents(path)
+                let has_created = create_parents(path, target.owner)
                     .map_err(|error| refuse_file("create the parents of", path, error))?;
                 if has_created {
                     on_created_parents();
@@ -103,11 +106,15 @@ impl FileWriter {
             return Err(Errno::INVAL.into());
         }
         if is_new {
-            // It changes nothing, but is reported as a change of attributes.
-            let (owner, group) = (Uid::from_raw(found.uid()), Gid::from_raw(found.gid()));
-            match fchown(&self.file, Some(owner), Some(group)) {
+            // Even if it changes nothing, it is reported as a change of attributes.
+            let (uid, gid) = match target.owner {
+                Some(owner) => (owner.uid, owner.gid),
+                None => (Uid::from_raw(found.uid()), Gid::from_raw(found.gid())),
+            };
+            match fchown(&self.file, Some(uid), Some(gid)) {
+                Ok(()) => {}
                 // A file system without owners.
-                Ok(()) | Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS) => {}
+                Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS) if target.owner.is_none() => {}
                 Err(error) => return Err(error.into()),
             }
         }

@@ -9,10 +9,11 @@ use sandbox_core::guest::{MAX_PAYLOAD, ProcessSpec, Refusal, RefusalCode};
 
 use super::invalid;
 use crate::config::{RESERVED_ENV_PREFIX, ServerConfig};
+use crate::guest::refusals::refuse_user;
 use crate::process::environment::command_environment;
 use crate::process::program::{Program, StartError};
 use crate::process::pty::Terminal;
-use crate::process::user::{Account, User, UserProblem};
+use crate::process::user::{Account, User};
 
 /// How much of a frame the rest of an entry of a list takes.
 const ENTRY_ROOM: usize = 64;
@@ -72,7 +73,7 @@ pub(super) fn find_program(
 ) -> Result<Result<FoundProgram, StartError>, Refusal> {
     let user = match &spec.user {
         Some(name) => User::find(name, config.user.as_deref())
-            .map_err(|problem| refuse_user(name, problem))?,
+            .map_err(|problem| refuse_user("run a program", name, problem))?,
         None => User::Own,
     };
     let (account, identity) = match user {
@@ -110,21 +111,6 @@ pub(super) fn find_program(
         },
         is_truncated: environment.is_truncated,
     }))
-}
-
-fn refuse_user(name: &str, problem: UserProblem) -> Refusal {
-    match problem {
-        UserProblem::Unknown => Refusal::new(
-            RefusalCode::UnknownUser,
-            format!("there is no user {name:?} in the sandbox"),
-        ),
-        UserProblem::NotPermitted => Refusal::new(
-            RefusalCode::PermissionDenied,
-            format!(
-                "cannot run a program as {name:?}: the sandbox's server is not root, or may not change its user"
-            ),
-        ),
-    }
 }
 
 /// The variables that depend on the user.

@@ -19,7 +19,10 @@ use super::Sandbox;
 impl Sandbox {
     /// Returns the file operations of sandbox-sshd, which other servers do not have.
     pub fn guest_files(&self) -> GuestFiles<'_> {
-        GuestFiles { sandbox: self }
+        GuestFiles {
+            sandbox: self,
+            user: None,
+        }
     }
 
     /// Returns what the sandbox uses of its processors, memory and disk, as its control group says, or
@@ -74,6 +77,27 @@ impl Sandbox {
 #[derive(Debug, Clone, Copy)]
 pub struct GuestFiles<'a> {
     sandbox: &'a Sandbox,
+    /// If it is not the user of the sandbox's server.
+    user: Option<&'a str>,
+}
+
+impl<'a> GuestFiles<'a> {
+    /// Carries out operations for a user, named as in `/etc/passwd` or by number: relative paths begin at the user's home
+    /// directory, and the user owns the files and directories that are created, among them missing parents. What exists
+    /// keeps its owner, and files are accessed with the permissions of the sandbox's server.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`GuestFiles`], by the operation: the code is [`UnknownUser`](crate::RefusalCode::UnknownUser), or
+    /// [`PermissionDenied`](crate::RefusalCode::PermissionDenied) for another user than the server's if the server is not
+    /// root.
+    #[must_use]
+    pub fn as_user(self, user: &'a str) -> Self {
+        Self {
+            user: Some(user),
+            ..self
+        }
+    }
 }
 
 impl GuestFiles<'_> {
@@ -212,6 +236,13 @@ impl GuestFiles<'_> {
 
     /// Opens a channel with this request.
     async fn open(&self, request: FileRequest) -> Result<GuestChannel> {
+        let request = match self.user {
+            Some(user) => FileRequest::AsUser {
+                user: user.to_owned(),
+                request: Box::new(request),
+            },
+            None => request,
+        };
         let mut channel = self.sandbox.session().open_guest().await?;
         channel.request(&GuestRequest::File(request)).await?;
         Ok(channel)
