@@ -28,6 +28,7 @@ const BOOT: &str = include_str!("driver/boot.py");
 const FILES: &[(&str, &str)] = &[
     ("__init__.py", include_str!("driver/__init__.py")),
     ("bash_kernel.py", include_str!("driver/bash_kernel.py")),
+    ("charts.py", include_str!("driver/charts.py")),
     ("context.py", include_str!("driver/context.py")),
     ("display.py", include_str!("driver/display.py")),
     ("figures.py", include_str!("driver/figures.py")),

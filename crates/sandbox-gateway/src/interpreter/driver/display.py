@@ -120,5 +120,9 @@ def known_types(value):
     if figure is not None and isinstance(value, getattr(figure, "Figure", ())):
         from . import figures
 
-        return {"image/png": to_text(figures.draw(value))}
+        bundle = {"image/png": to_text(figures.draw(value))}
+        chart = figures.chart(value)
+        if chart is not None:
+            bundle["e2b/chart"] = chart
+        return bundle
     return {}

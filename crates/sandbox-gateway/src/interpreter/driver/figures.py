@@ -54,6 +54,17 @@ def show_open():
         pyplot.close("all")
 
 
+def chart(figure):
+    """Returns what the figure shows as data, or None if that cannot be said."""
+    from . import charts
+
+    try:
+        return charts.describe(figure)
+    except Exception:
+        # A figure may contain anything. It is shown as an image in any case.
+        return None
+
+
 def draw(figure):
     """Returns the figure as PNG."""
     data = io.BytesIO()

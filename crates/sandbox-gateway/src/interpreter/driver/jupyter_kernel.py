@@ -12,7 +12,9 @@ import time
 # What E2B's own kernel adds to IPython's representations, and figures as in a notebook.
 SETUP = """
 def _sandbox_setup():
+    import importlib.util
     import json
+    import sys
     from IPython import get_ipython
     from IPython.core.formatters import JSONFormatter, BaseFormatter
     from traitlets import ObjectName, Unicode
@@ -32,6 +34,22 @@ def _sandbox_setup():
     data.for_type_by_name("pandas.core.frame", "DataFrame", lambda frame: json.loads(
         json.dumps(frame.to_dict(orient="list"), default=str)))
     formatters["e2b/data"] = data
+    spec = importlib.util.spec_from_file_location("_sandbox_charts", %r)
+    class ChartFormatter(BaseFormatter):
+        format_type = Unicode("e2b/chart")
+        # `%%matplotlib inline` removes what is registered for figures.
+        def __call__(self, value):
+            figure = sys.modules.get("matplotlib.figure")
+            if figure is None or not isinstance(value, figure.Figure):
+                return None
+            # A figure may contain anything. It is shown as an image in any case.
+            try:
+                charts = importlib.util.module_from_spec(spec)
+                spec.loader.exec_module(charts)
+                return charts.describe(value)
+            except Exception:
+                return None
+    formatters["e2b/chart"] = ChartFormatter(parent=get_ipython().display_formatter)
     try:
         import matplotlib_inline.backend_inline
         get_ipython().run_line_magic("matplotlib", "inline")
@@ -40,6 +58,9 @@ def _sandbox_setup():
 _sandbox_setup()
 del _sandbox_setup
 """
+
+# The kernel is another process, which does not import this package.
+CHARTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "charts.py")
 
 ENVIRONMENT = """
 def _sandbox_environment(changes):
@@ -72,7 +93,7 @@ class JupyterKernel:
             self.client = self.manager.blocking_client()
             self.client.start_channels()
             self.client.wait_for_ready(timeout=45)
-            self.run_silently(SETUP)
+            self.run_silently(SETUP % CHARTS)
         except Exception:
             self.close()
             raise
