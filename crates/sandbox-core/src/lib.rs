@@ -31,13 +31,13 @@ mod ssh;
 mod timestamp;
 
 pub use backend::{
-    AppliedLimit, Assignment, BackendOptions, Capabilities, Check, Claimed, DeleteOptions,
+    AppliedLimit, Assignment, BackendOptions, Canary, Capabilities, Check, Claimed, DeleteOptions,
     Diagnosis, EndCause, EventStream, Freshness, Isolation, Lifetime, LimitScope, LimitSupport,
-    ListFilter, LogOptions, LogStream, MAX_ANNOTATIONS, PoolClaim, PoolKey, PoolLead, PoolLeader,
-    PoolMember, PoolMemberState, RESERVED_LABEL_DOMAIN, ResizeOutcome, Resized, Resources,
-    SandboxBackend, SandboxEnd, SandboxEvent, SandboxEventKind, SandboxInfo, SandboxSpec,
-    SandboxState, SharedPools, SweepFailure, SweepOptions, SweepReport, SweptSandbox, Verdict,
-    check_annotations,
+    ListFilter, LogOptions, LogStream, MAX_ANNOTATIONS, NetworkIsolation, PoolClaim, PoolKey,
+    PoolLead, PoolLeader, PoolMember, PoolMemberState, RESERVED_LABEL_DOMAIN, ResizeOutcome,
+    Resized, Resources, SandboxBackend, SandboxEnd, SandboxEvent, SandboxEventKind, SandboxInfo,
+    SandboxSpec, SandboxState, SharedPools, SweepFailure, SweepOptions, SweepReport, SweptSandbox,
+    Verdict, check_annotations,
 };
 pub use connect::{ByteStream, Connector, HostKeyProbe};
 pub use deadline::Deadline;
@@ -55,9 +55,9 @@ pub use quantity::{ByteSize, Cpu};
 pub use session::{
     Accept, AttachOptions, ClaimRequest, ControlMessage, DownloadRequest, Env, ExecEvent,
     ExecRequest, ExitStatus, FileInfo, FileKind, FileSystem, GuestChannel, GuestFrame, ListBudget,
-    Notice, Output, OutputCollector, PortListener, Process, ProcessControl, ProcessDriver,
-    ProcessStdin, Program, Pty, PtySize, Reader, Session, SessionSource, Signal, TargetPolicy,
-    TreeChannel, UploadRequest, Writer, partial_name, temporary_name,
+    Notice, Output, OutputCollector, PortListener, PortProbe, Process, ProcessControl,
+    ProcessDriver, ProcessStdin, Program, Pty, PtySize, Reader, Session, SessionSource, Signal,
+    TargetPolicy, TreeChannel, UploadRequest, Writer, partial_name, temporary_name,
 };
 pub use ssh::{
     Access, Endpoint, KeyPair, PrivateKey, PublicKey, command_line, environment_file, guest,

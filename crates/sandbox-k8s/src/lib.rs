@@ -44,7 +44,7 @@ pub use manifest::options;
 /// For the tests of this workspace only. Anything here may change in any release.
 #[doc(hidden)]
 pub mod internals {
-    pub use crate::manifest::{labels, pod, secret};
+    pub use crate::manifest::{labels, network_policy, pod, secret};
     pub mod names {
         pub use crate::names::*;
     }

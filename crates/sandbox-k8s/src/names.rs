@@ -34,6 +34,13 @@ pub const CLAIM: &str = "sandbox.dev/claim";
 /// <https://github.com/kubernetes/autoscaler/blob/master/cluster-autoscaler/FAQ.md>
 pub const SAFE_TO_EVICT: &str = "cluster-autoscaler.kubernetes.io/safe-to-evict";
 
+/// Label on a Pod: what network policies let it reach. Without it, that is up to the policies of the namespace.
+pub const EGRESS: &str = "sandbox.dev/egress";
+/// The value of [`EGRESS`] of a Pod that is to reach nothing.
+pub const EGRESS_NONE: &str = "none";
+/// The NetworkPolicy that keeps such Pods from the network, as in `deploy/egress.yaml`.
+pub const EGRESS_POLICY: &str = "sandbox-egress-none";
+
 /// Annotation: a random value by which a client recognises its own object after the response to its create
 /// was lost.
 pub const NONCE: &str = "sandbox.dev/nonce";

@@ -169,8 +169,9 @@ pub use sandbox_egress::{
 // Ports, connections, and the traits behind a client.
 pub use handle::forward::Forward;
 pub use sandbox_core::{
-    Accept, Access, ByteStream, Connector, Deadline, Endpoint, FileSystem, HostKeyProbe, KeyPair,
-    PortListener, PrivateKey, PublicKey, SandboxBackend, Session, SessionSource,
+    Accept, Access, ByteStream, Canary, Connector, Deadline, Endpoint, FileSystem, HostKeyProbe,
+    KeyPair, NetworkIsolation, PortListener, PortProbe, PrivateKey, PublicKey, SandboxBackend,
+    Session, SessionSource,
 };
 
 // Errors.

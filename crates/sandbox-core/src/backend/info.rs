@@ -132,6 +132,12 @@ pub struct Capabilities {
     pub images: bool,
     /// Whether sandboxes can reach other hosts.
     pub network: bool,
+    /// Whether a sandbox that could reach other hosts can be kept from them ([`SandboxSpec::is_offline`]). As something
+    /// outside of the sandbox does that, it has to be proved from inside
+    /// ([`isolate_network`](crate::SandboxBackend::isolate_network)).
+    ///
+    /// [`SandboxSpec::is_offline`]: crate::SandboxSpec::is_offline
+    pub network_isolation: bool,
     /// Whether the sandbox's own server enforces the `ttl`, so that a change of it has to be sent to
     /// it. Otherwise only the backend enforces it.
     pub server_enforces_ttl: bool,

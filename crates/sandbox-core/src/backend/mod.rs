@@ -5,6 +5,7 @@ mod end;
 mod event;
 mod info;
 mod metadata;
+mod network;
 mod options;
 mod pool_member;
 mod preflight;
@@ -14,6 +15,7 @@ mod spec;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +34,7 @@ pub use info::{
     AppliedLimit, Capabilities, Isolation, LimitScope, LimitSupport, SandboxInfo, SandboxState,
 };
 pub use metadata::{MAX_ANNOTATIONS, RESERVED_LABEL_DOMAIN, check_annotations};
+pub use network::{Canary, NetworkIsolation};
 pub use options::BackendOptions;
 pub use pool_member::{PoolKey, PoolMember, PoolMemberState};
 pub use preflight::{Check, Verdict};
@@ -149,6 +152,29 @@ pub trait SandboxBackend: Debug + Send + Sync + 'static {
             ));
         }
         self.get(id, Freshness::Cached).await
+    }
+
+    /// Orders that a sandbox reaches no other host, unless that is ordered already, and returns how to prove that the order
+    /// is obeyed. It may take effect later. Only for a backend with
+    /// [`Capabilities::network_isolation`]; the default returns [`Unsupported`](crate::Error::Unsupported).
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](crate::Error::NotFound) if this instance has ended; [`Backend`](crate::Error::Backend) if it cannot be
+    /// ordered, if something else allows the sandbox more, or if there is nothing that would prove it.
+    async fn isolate_network(&self, id: &SandboxId, uid: &Uid) -> Result<NetworkIsolation> {
+        let _unused = (id, uid);
+        Err(Error::unsupported(
+            "keeping a sandbox from the network",
+            self.name(),
+            "use a backend whose sandboxes have no network, or Kubernetes",
+        ))
+    }
+
+    /// Returns the addresses of what controls the sandboxes, as far as they are known. No sandbox should reach them through
+    /// its client. The default returns none.
+    async fn control_plane(&self) -> Vec<IpAddr> {
+        Vec::new()
     }
 
     /// Deletes a sandbox. Deleting one that does not exist succeeds. Success means that nothing is

@@ -46,6 +46,10 @@ pub struct SandboxSpec {
     /// and not failed after a grace of the backend. The caller deletes one that it does not want to wait for any
     /// longer.
     pub waits_for_room: bool,
+    /// Whether the sandbox is to have no network but its own loopback. A backend whose sandboxes never have another one
+    /// ignores it; another one refuses it unless it has
+    /// [`Capabilities::network_isolation`](crate::Capabilities::network_isolation).
+    pub is_offline: bool,
     /// Options that only one kind of backend has. Others refuse them.
     pub backend_options: BackendOptions,
     /// The shared pool to create it for. It then fills, and can be claimed once it is

@@ -27,7 +27,7 @@ pub struct CreationError {
     pub source: Option<BoxError>,
 }
 
-/// The three stages of a creation.
+/// The stages of a creation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CreationStage {
@@ -35,6 +35,8 @@ pub enum CreationStage {
     Provision,
     /// The first session is opened.
     Connect,
+    /// It is proved that the sandbox has no way out but its egress rules.
+    Isolate,
     /// The environment, files and initial commands are set up.
     Personalise,
 }
@@ -54,6 +56,8 @@ pub enum CreationReason {
     Rejected,
     /// This system cannot isolate the sandbox.
     Isolation,
+    /// The sandbox reaches the network although a policy denies it: nothing enforces the policy.
+    NotEnforced,
     /// It ended right after it started.
     Crashed,
     /// The SSH server did not respond, or refused the login.
@@ -81,6 +85,7 @@ impl fmt::Display for CreationStage {
         f.write_str(match self {
             Self::Provision => "provisioning failed",
             Self::Connect => "connecting failed",
+            Self::Isolate => "isolating failed",
             Self::Personalise => "setup failed",
         })
     }

@@ -51,6 +51,7 @@ fn from_creation(reason: CreationReason) -> &'static str {
         CreationReason::Quota => "quota",
         CreationReason::Rejected => "rejected",
         CreationReason::Isolation => "isolation",
+        CreationReason::NotEnforced => "not_enforced",
         CreationReason::Crashed => "crashed",
         CreationReason::Unreachable => "unreachable",
         CreationReason::Setup => "setup",

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use super::{
     AttachOptions, ClaimRequest, DownloadRequest, ExecRequest, FileInfo, FileSystem, GuestChannel,
-    Output, PortListener, Process, Reader, Session, UploadRequest, Writer,
+    Output, PortListener, PortProbe, Process, Reader, Session, UploadRequest, Writer,
 };
 use crate::protocol::JobRecord;
 use crate::{ByteStream, FilePath, JobId, Result};
@@ -55,5 +55,6 @@ mockall::mock! {
         async fn claim(&self, request: ClaimRequest) -> Result<bool>;
         async fn open_guest(&self) -> Result<GuestChannel>;
         async fn listen(&self, port: Option<u16>) -> Result<PortListener>;
+        async fn probe_port(&self, host: &str, port: u16, silence: Duration) -> Result<PortProbe>;
     }
 }

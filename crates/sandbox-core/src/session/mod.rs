@@ -13,6 +13,7 @@ mod listener;
 mod mock;
 mod notice;
 mod output;
+mod port_probe;
 mod process;
 mod signal;
 mod tree_channel;
@@ -41,6 +42,7 @@ pub use listener::{Accept, PortListener};
 pub use mock::MockSession;
 pub use notice::Notice;
 pub use output::{ExitStatus, Output, OutputCollector};
+pub use port_probe::PortProbe;
 pub use process::{ExecEvent, Process, ProcessDriver, ProcessStdin};
 pub use signal::Signal;
 pub use tree_channel::TreeChannel;
@@ -102,6 +104,22 @@ pub trait Session: FileSystem {
     ///
     /// [`Connection`](crate::Error::Connection) if nothing listens there.
     async fn open_stream(&self, host: &str, port: u16) -> Result<Box<dyn ByteStream>>;
+
+    /// Tries to connect from inside the sandbox to a TCP port, and closes the connection at once. `silence` counts from the
+    /// moment at which the sandbox's server is known to be trying, so that a slow way to the server is not mistaken for it.
+    ///
+    /// # Errors
+    ///
+    /// [`Connection`](crate::Error::Connection) if the server does not try, or is lost meanwhile: nothing is known then. The
+    /// default always returns [`Unsupported`](crate::Error::Unsupported).
+    async fn probe_port(&self, host: &str, port: u16, silence: Duration) -> Result<PortProbe> {
+        let _unused = (host, port, silence);
+        Err(Error::unsupported(
+            "probing a port",
+            "this session",
+            "connect to it (open_stream)",
+        ))
+    }
 
     /// Opens a stream to a Unix socket inside the sandbox (`direct-streamlocal@openssh.com`, section 2.4
     /// of [OpenSSH's PROTOCOL](https://cvsweb.openbsd.org/src/usr.bin/ssh/PROTOCOL?annotate=HEAD)). With

@@ -42,6 +42,7 @@ fn convert_creation(reason: CreationReason, message: String) -> ApiError {
         CreationReason::ImagePull
         | CreationReason::Rejected
         | CreationReason::Isolation
+        | CreationReason::NotEnforced
         | CreationReason::Crashed
         | CreationReason::Unreachable
         | CreationReason::Setup

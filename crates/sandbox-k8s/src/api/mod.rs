@@ -7,6 +7,7 @@ pub(crate) mod cluster;
 pub(crate) mod failure;
 pub(crate) mod json_patch;
 pub(crate) mod lost;
+mod network;
 pub(crate) mod objects;
 pub(crate) mod pages;
 pub(crate) mod pool_lease;

@@ -11,13 +11,15 @@ pub(crate) struct RequestKind {
     pub(crate) resource: &'static str,
 }
 
-const RESOURCES: [&str; 7] = [
+const RESOURCES: [&str; 9] = [
     "pods",
     "secrets",
     "events",
     "leases",
     "namespaces",
+    "networkpolicies",
     "nodes",
+    "services",
     "selfsubjectaccessreviews",
 ];
 const SUBRESOURCES: [(&str, &str); 4] = [

@@ -13,6 +13,7 @@ mod host_key;
 mod injection_probe;
 mod leftovers;
 mod logs;
+mod network;
 mod new_sandbox;
 mod pool_membership;
 mod preflight;
@@ -26,6 +27,7 @@ mod upload;
 mod volume_sources;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -34,8 +36,9 @@ use async_trait::async_trait;
 use kube::Client;
 use sandbox_core::{
     Access, Assignment, Capabilities, Check, DeleteOptions, Diagnosis, Error, EventStream,
-    Freshness, HostKeyProbe, ListFilter, LogOptions, LogStream, Result, SandboxBackend, SandboxId,
-    SandboxInfo, SandboxSpec, SharedPools, SweepOptions, SweepReport, Uid,
+    Freshness, HostKeyProbe, ListFilter, LogOptions, LogStream, NetworkIsolation, Result,
+    SandboxBackend, SandboxId, SandboxInfo, SandboxSpec, SharedPools, SweepOptions, SweepReport,
+    Uid,
 };
 
 use crate::api::client::ApiClient;
@@ -89,6 +92,8 @@ impl KubernetesBackend {
             may_not_list_secrets: AtomicBool::new(false),
             reservations: Reservations::default(),
             has_resize: tokio::sync::OnceCell::new(),
+            api_server: OnceLock::new(),
+            control_plane: tokio::sync::OnceCell::new(),
             host_key_probe: OnceLock::new(),
         };
         Self {
@@ -113,6 +118,10 @@ impl KubernetesBackend {
         options.namespace = Some(namespace.to_owned());
         let api = self.shared.api().for_namespace(namespace.to_owned());
         let backend = Self::with_api(api, options);
+        let backend = match self.shared.api_server.get() {
+            Some(server) => backend.with_api_server(server),
+            None => backend,
+        };
         Ok(match self.shared.host_key_probe.get() {
             Some(probe) => backend.with_host_key_probe(Arc::clone(probe)),
             None => backend,
@@ -126,6 +135,16 @@ impl KubernetesBackend {
     pub fn with_host_key_probe(self, probe: Arc<dyn HostKeyProbe>) -> Self {
         // A second probe is ignored: any probe returns the same keys.
         drop(self.shared.host_key_probe.set(probe));
+        self
+    }
+
+    /// Sets the URL of the API server, as in [`Cluster::server`](crate::Cluster::server). What a sandbox reaches through its
+    /// client never includes its addresses, unless a rule names them, and a sandbox that is to reach nothing is tried with
+    /// them.
+    #[must_use]
+    pub fn with_api_server(self, url: &str) -> Self {
+        // There is one for the whole life of a backend.
+        drop(self.shared.api_server.set(url.to_owned()));
         self
     }
 
@@ -159,6 +178,7 @@ impl SandboxBackend for KubernetesBackend {
         let mut capabilities = Capabilities::default();
         capabilities.images = true;
         capabilities.network = true;
+        capabilities.network_isolation = true;
         // An image's SSH server does not have these features.
         capabilities.server_enforces_ttl = !self.shared.uses_image_server();
         capabilities.sandbox_sshd = !self.shared.uses_image_server();
@@ -226,6 +246,14 @@ impl SandboxBackend for KubernetesBackend {
         assignment: Assignment,
     ) -> Result<SandboxInfo> {
         assign::assign(&self.shared, id, uid, assignment).await
+    }
+
+    async fn isolate_network(&self, id: &SandboxId, uid: &Uid) -> Result<NetworkIsolation> {
+        network::isolate(&self.shared, id, uid).await
+    }
+
+    async fn control_plane(&self) -> Vec<IpAddr> {
+        network::control_plane(&self.shared).await
     }
 
     async fn delete(&self, id: &SandboxId, options: DeleteOptions) -> Result<()> {

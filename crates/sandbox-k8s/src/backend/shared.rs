@@ -12,6 +12,7 @@ use sandbox_core::{
 
 use super::cluster_events::EventFeed;
 use super::injection_probe::InjectionProbe;
+use super::network::ControlPlane;
 use super::records::{RecordCache, SandboxRecord};
 use super::reservations::Reservations;
 use crate::api::client::{ApiClient, LOOKUP_TIMEOUT};
@@ -39,6 +40,10 @@ pub(super) struct Shared {
     pub(super) reservations: Reservations,
     /// Whether the API server can resize running Pods, once known.
     pub(super) has_resize: tokio::sync::OnceCell<bool>,
+    /// The URL of the API server, if it was given.
+    pub(super) api_server: OnceLock<String>,
+    /// Where the API server is, once known.
+    pub(super) control_plane: tokio::sync::OnceCell<ControlPlane>,
     /// Fetches the host key of an image's SSH server.
     pub(super) host_key_probe: OnceLock<Arc<dyn HostKeyProbe>>,
 }

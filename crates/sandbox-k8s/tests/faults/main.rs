@@ -16,6 +16,7 @@ mod logs;
 mod many;
 mod metrics;
 mod namespaces;
+mod network;
 mod pages;
 mod preflight;
 mod proxies;

@@ -85,10 +85,10 @@ class SandboxCreationError(SandboxError):
     """A sandbox could not be created. Nothing is left behind."""
 
     stage: str | None = None
-    """What failed: ``provision``, ``connect`` or ``personalise``."""
+    """What failed: ``provision``, ``connect``, ``isolate`` or ``personalise``."""
     reason: str | None = None
-    """The kind of failure: ``image-pull``, ``unschedulable``, ``quota``, ``rejected``, ``isolation``, ``crashed``,
-    ``unreachable``, ``setup``, ``timeout``, ``evicted``, ``unavailable`` or ``other``."""
+    """The kind of failure: ``image-pull``, ``unschedulable``, ``quota``, ``rejected``, ``isolation``,
+    ``not-enforced``, ``crashed``, ``unreachable``, ``setup``, ``timeout``, ``evicted``, ``unavailable`` or ``other``."""
     events: tuple[str, ...] = ()
     """The latest events, oldest first."""
     log_tail: str = ""

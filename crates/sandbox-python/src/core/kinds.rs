@@ -10,6 +10,7 @@ pub(crate) fn creation_stage(stage: CreationStage) -> &'static str {
     match stage {
         CreationStage::Provision => "provision",
         CreationStage::Connect => "connect",
+        CreationStage::Isolate => "isolate",
         CreationStage::Personalise => "personalise",
         _ => "other",
     }
@@ -22,6 +23,7 @@ pub(crate) fn creation_reason(reason: CreationReason) -> &'static str {
         CreationReason::Quota => "quota",
         CreationReason::Rejected => "rejected",
         CreationReason::Isolation => "isolation",
+        CreationReason::NotEnforced => "not-enforced",
         CreationReason::Crashed => "crashed",
         CreationReason::Unreachable => "unreachable",
         CreationReason::Setup => "setup",

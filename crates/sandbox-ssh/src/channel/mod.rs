@@ -2,6 +2,7 @@
 
 mod open_channel;
 mod prewarm;
+mod probe;
 mod stream;
 mod subsystem;
 

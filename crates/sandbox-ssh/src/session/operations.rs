@@ -9,7 +9,8 @@ use sandbox_core::protocol::{self, JobRecord};
 use sandbox_core::{
     AttachOptions, ByteStream, ClaimRequest, ConnectionStage, Deadline, Direction, DownloadRequest,
     Error, ExecRequest, FileInfo, FilePath, FileSystem, GuestChannel, JobId, ListBudget, Output,
-    PortListener, Process, Reader, Result, Session, TreeChannel, UploadRequest, Writer, metrics,
+    PortListener, PortProbe, Process, Reader, Result, Session, TreeChannel, UploadRequest, Writer,
+    metrics,
 };
 use tokio::io::AsyncWriteExt;
 
@@ -132,6 +133,18 @@ impl Session for SshSession {
     async fn open_stream(&self, host: &str, port: u16) -> Result<Box<dyn ByteStream>> {
         let host = host.to_owned();
         self.open_forwarded(Opening::Tcp { host, port }).await
+    }
+
+    async fn probe_port(&self, host: &str, port: u16, silence: Duration) -> Result<PortProbe> {
+        let timeouts = self.0.timeouts;
+        if self.0.streams.is_exhausted() {
+            return Err(too_many_streams_error(self.0.max_streams));
+        }
+        let deadline = Deadline::from_now(timeouts.checkout);
+        self.0
+            .streams
+            .probe_port((host, port), silence, timeouts.channel, deadline)
+            .await
     }
 
     async fn open_unix_stream(&self, path: &str) -> Result<Box<dyn ByteStream>> {

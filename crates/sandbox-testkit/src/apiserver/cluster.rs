@@ -19,7 +19,7 @@ impl ApiServer {
     }
 
     /// Removes a permission: `create pods`, `get pods/log`, `list nodes`. Access reviews report it, and
-    /// requests for nodes and namespaces are refused. For other requests see
+    /// requests for nodes, namespaces, the API server's Service and `/api` are refused. For other requests see
     /// [`Fault::Forbidden`](super::Fault::Forbidden).
     pub fn forbid(&self, kind: &str) {
         self.lock().cluster.forbidden.insert(kind.into());
@@ -51,6 +51,24 @@ impl ApiServer {
         };
         let path = uri.path();
         match (method.as_str(), path) {
+            // As an API server does whose clients reach it at its own address.
+            ("GET", "/api") => Some(denied("get /api").unwrap_or_else(|| {
+                let address = json!({"clientCIDR": "0.0.0.0/0", "serverAddress": "192.168.7.2:6443"});
+                let versions = json!({
+                    "kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": [address],
+                });
+                ApiResponse::ok(200, versions)
+            })),
+            ("GET", "/api/v1/namespaces/default/services/kubernetes") => {
+                Some(denied("get services").unwrap_or_else(|| {
+                    let port = json!({"name": "https", "port": 443, "protocol": "TCP", "targetPort": 6443});
+                    let service = json!({
+                        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "kubernetes"},
+                        "spec": {"clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1"], "ports": [port]},
+                    });
+                    ApiResponse::ok(200, service)
+                }))
+            }
             ("GET", "/version") => Some(ApiResponse::ok(200, json!({"gitVersion": "v1.33.0"}))),
             ("GET", "/api/v1/namespaces") => Some(denied("list namespaces").unwrap_or_else(|| {
                 let items = json!([self.describe_namespace(cluster)]);

@@ -1,6 +1,6 @@
 //! A fake Kubernetes API server in memory, whose requests and responses can be made to fail.
 //!
-//! It stores the Pods, Secrets, Leases and Events of one namespace. It supports what a client relies
+//! It stores the Pods, Secrets, Leases, Events and network policies of one namespace. It supports what a client relies
 //! on: lists and watches by resourceVersion and label, bookmarks, preconditions, dry runs, owner
 //! references with garbage collection, a clock, a kubelet that a test controls, and programs that are
 //! run in containers. It is a [`tower::Service`] from which a client is created directly. Under

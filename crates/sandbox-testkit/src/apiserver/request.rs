@@ -52,7 +52,7 @@ pub(super) struct ParsedRequest {
 }
 
 /// The supported resources: the API's path, the plural and the kind.
-const RESOURCES: [(&str, &str, &str); 6] = [
+const RESOURCES: [(&str, &str, &str); 7] = [
     ("/api/v1/", "pods", "Pod"),
     ("/api/v1/", "secrets", "Secret"),
     ("/api/v1/", "events", "Event"),
@@ -63,6 +63,11 @@ const RESOURCES: [(&str, &str, &str); 6] = [
         "PersistentVolumeClaim",
     ),
     ("/apis/coordination.k8s.io/v1/", "leases", "Lease"),
+    (
+        "/apis/networking.k8s.io/v1/",
+        "networkpolicies",
+        "NetworkPolicy",
+    ),
 ];
 
 impl ParsedRequest {

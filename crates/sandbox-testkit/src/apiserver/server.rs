@@ -254,6 +254,14 @@ impl ApiServer {
         self.lock().store.names()
     }
 
+    /// Stores an object, as another client does.
+    pub fn store(&self, resource: &str, object: Value) {
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        let name = name.to_owned();
+        self.lock().store.put(resource, &name, object);
+        self.notify();
+    }
+
     /// Returns an object.
     pub fn object(&self, resource: &str, name: &str) -> Option<Value> {
         self.lock().store.get(resource, name).cloned()

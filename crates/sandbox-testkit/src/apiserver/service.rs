@@ -169,6 +169,10 @@ fn forbidden_response(request: &ParsedRequest) -> ApiResponse {
             "coordination.k8s.io",
             format!("leases.coordination.k8s.io \"{name}\""),
         ),
+        ("networkpolicies", _) => (
+            "networking.k8s.io",
+            "networkpolicies.networking.k8s.io".to_owned(),
+        ),
         (_, None) => ("", resource.clone()),
         (_, Some(name)) => ("", format!("{resource} \"{name}\"")),
     };

@@ -45,6 +45,7 @@ pub(super) async fn open(settings: &Settings, extras: Extras) -> Result<Parts> {
         transport,
     };
     let backend = KubernetesBackend::new(cluster.client, options)
+        .with_api_server(&cluster.server)
         .with_host_key_probe(Arc::new(sandbox_ssh::SshHostKeyProbe::new()));
     source.parts(backend)
 }

@@ -9,8 +9,9 @@ use async_trait::async_trait;
 use sandbox_core::protocol::JobRecord;
 use sandbox_core::{
     AttachOptions, ByteStream, ClaimRequest, Direction, DownloadRequest, Error, ExecRequest,
-    FileInfo, FilePath, FileSystem, GuestChannel, JobId, ListBudget, Output, PortListener, Process,
-    Reader, Result, SandboxBackend, SandboxId, Session, TreeChannel, UploadRequest, Writer,
+    FileInfo, FilePath, FileSystem, GuestChannel, JobId, ListBudget, Output, PortListener,
+    PortProbe, Process, Reader, Result, SandboxBackend, SandboxId, Session, TreeChannel,
+    UploadRequest, Writer,
 };
 
 use super::end::EndState;
@@ -162,6 +163,11 @@ impl Session for DiagnosingSession {
 
     async fn open_unix_stream(&self, path: &str) -> Result<Box<dyn ByteStream>> {
         self.diagnose(self.session.open_unix_stream(path).await)
+            .await
+    }
+
+    async fn probe_port(&self, host: &str, port: u16, silence: Duration) -> Result<PortProbe> {
+        self.diagnose(self.session.probe_port(host, port, silence).await)
             .await
     }
 

@@ -166,7 +166,7 @@ async fn check_namespace(shared: &Shared) -> Check {
     }
 }
 
-/// Returns the permissions that `deploy/rbac.yaml` grants, and `deploy/upload.yaml` for uploads.
+/// Returns the permissions that `deploy/rbac.yaml` and `deploy/egress.yaml` grant, and `deploy/upload.yaml` for uploads.
 fn required_permissions(shared: &Shared) -> Vec<Permission> {
     let permission = |verb, resource, subresource, consequence| Permission {
         verb,
@@ -211,6 +211,15 @@ fn required_permissions(shared: &Shared) -> Vec<Permission> {
         let consequence = "a volume's missing source is named only if the cluster's events name it";
         permissions.push(permission("get", resource, "", Some(consequence)));
     }
+    permissions.push(Permission {
+        group: "networking.k8s.io",
+        ..permission(
+            "list",
+            "networkpolicies",
+            "",
+            Some("sandboxes with egress rules are refused"),
+        )
+    });
     if shared.lease_keeper.is_some() {
         permissions.extend(
             ["create", "patch", "list", "delete"].map(|verb| Permission {
@@ -226,6 +235,12 @@ fn required_permissions(shared: &Shared) -> Vec<Permission> {
 fn grant_upload_remedy(shared: &Shared) -> String {
     let namespace = &shared.api().namespace;
     format!("kubectl apply -n {namespace} -f deploy/upload.yaml; or {OTHER_WAYS}")
+}
+
+/// Returns the remedy for a missing permission to see what lets sandboxes out.
+fn grant_egress_remedy(shared: &Shared) -> String {
+    let namespace = &shared.api().namespace;
+    format!("kubectl apply -n {namespace} -f deploy/egress.yaml")
 }
 
 /// Returns the remedy for a missing permission.
@@ -277,6 +292,7 @@ async fn check_permission(shared: &Shared, permission: Permission) -> Check {
     }
     let remedy = match permission.subresource {
         "exec" => grant_upload_remedy(shared),
+        _ if permission.resource == "networkpolicies" => grant_egress_remedy(shared),
         _ => grant_remedy(shared),
     };
     match permission.consequence {

@@ -169,6 +169,9 @@ fn metadata(request: &PodParams<'_>) -> Result<ObjectMeta> {
     let managed = managed.into_iter().chain(ready_within).chain(on_expiry);
     let managed = managed.map(|(key, value)| (key.to_owned(), value));
     let mut labels = labels::object_labels(request.id, &request.spec.labels);
+    if request.spec.is_offline {
+        labels.insert(names::EGRESS.to_owned(), names::EGRESS_NONE.to_owned());
+    }
     let mut annotations = BTreeMap::new();
     if let Some(pool) = request.pool {
         labels.extend(pool.labels());
