@@ -24,7 +24,10 @@ pub(crate) struct EgressOptions {
     /// Without a port, all ports.
     #[arg(long = "egress-deny", value_name = "HOST[:PORT]|CIDR[:PORT]")]
     deny: Vec<String>,
-    /// Accept that a sandbox with a network of its own, such as a Pod, can reach more than the rules allow
+    /// Accept that the sandbox can reach more than the rules allow, with programs that do not use the proxy
+    ///
+    /// Otherwise a Pod is only used once it is proved from inside that it has no network, which needs a network plugin
+    /// that enforces network policies.
     #[arg(long = "egress-unverified")]
     is_unverified: bool,
     #[command(flatten)]

@@ -37,8 +37,18 @@ pub(crate) fn print_error(error: &anyhow::Error) {
     write_message(&error_text(error));
 }
 
+/// Methods that errors of the library suggest, and the options of the command in their place.
+const OPTIONS: [(&str, &str); 1] = [("unverified_egress()", "--egress-unverified")];
+
 /// Returns the text of an error, a line for each cause, not escaped yet.
 pub(crate) fn error_text(error: &anyhow::Error) -> String {
+    let text = library_text(error);
+    OPTIONS
+        .iter()
+        .fold(text, |text, (method, option)| text.replace(method, option))
+}
+
+fn library_text(error: &anyhow::Error) -> String {
     let mut above = error.to_string();
     let mut text = indent_further_lines(&above);
     for cause in error.chain().skip(1).map(ToString::to_string) {
@@ -125,4 +135,18 @@ fn format_message(text: &str) -> Printable {
 pub(crate) fn write_stderr(text: &Printable) {
     // There is no other place for the message if stderr is closed.
     let _closed = Stderr.write_all(text.as_str().as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_suggests_options_and_no_methods() {
+        let error = Error::unsupported("egress", "it", "accept that with unverified_egress()");
+        assert_eq!(
+            error_text(&error.into()),
+            "it does not support egress: accept that with --egress-unverified"
+        );
+    }
 }

@@ -7,6 +7,9 @@ use sandbox_core::{
     SandboxEventKind, SandboxId, SandboxInfo,
 };
 
+use crate::handle::egress::UNVERIFIED_HINT;
+use crate::handle::egress::proof::Unproved;
+
 /// Adds the sandbox and its events to the error of a backend that did not create the sandbox in
 /// time. Other errors stay as they are.
 pub(super) fn provision_error(
@@ -121,6 +124,47 @@ pub(super) fn connect_error(
         message,
         events,
         log_tail: diagnosis.log_tail,
+        source,
+    }
+}
+
+/// Creates the error of a sandbox that could not be kept from the network.
+pub(crate) fn isolate_error(
+    info: &SandboxInfo,
+    unproved: Unproved,
+    events: Vec<SandboxEvent>,
+) -> CreationError {
+    let (reason, message, source) = match unproved {
+        Unproved::Reaches(message) => (
+            CreationReason::NotEnforced,
+            format!("{message}, {UNVERIFIED_HINT}"),
+            None,
+        ),
+        Unproved::Failed(error) => {
+            let reason = match &error {
+                Error::Timeout { .. } => CreationReason::Timeout,
+                Error::Backend {
+                    transient: true, ..
+                } => CreationReason::Unavailable,
+                Error::Connection(_) => CreationReason::Unreachable,
+                _ => CreationReason::Rejected,
+            };
+            let message = error.to_string();
+            let source = match error {
+                Error::Connection(error) => error.source,
+                Error::Backend { source, .. } => source,
+                _ => None,
+            };
+            (reason, message, source)
+        }
+    };
+    CreationError {
+        id: info.id.clone(),
+        stage: CreationStage::Isolate,
+        reason,
+        message,
+        events,
+        log_tail: String::new(),
         source,
     }
 }

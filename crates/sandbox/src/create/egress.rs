@@ -11,9 +11,12 @@ impl SandboxBuilder {
     /// commands find by the usual variables (`HTTPS_PROXY` and others). It is offline when the last handle is dropped or
     /// this process ends, also if it is detached: [`Sandbox::serve_egress`](crate::Sandbox::serve_egress) serves it again.
     ///
-    /// It is enforced for local sandboxes with namespaces. Where a sandbox has another way out, such as a Pod's
-    /// network, the creation fails with [`Error::Unsupported`](crate::Error::Unsupported), unless
-    /// [`unverified_egress`](Self::unverified_egress) accepts that.
+    /// Local sandboxes need namespaces for it. On a cluster, a NetworkPolicy keeps the Pod from its network; that the
+    /// cluster's network plugin enforces it is proved from inside before anything else runs there, which takes about a
+    /// second, and at most half a minute. Otherwise the creation fails with
+    /// [`CreationReason::NotEnforced`](crate::CreationReason::NotEnforced), or with
+    /// [`Error::Unsupported`](crate::Error::Unsupported), unless [`unverified_egress`](Self::unverified_egress) accepts
+    /// that.
     ///
     /// ```no_run
     /// # async fn example(client: sandbox::Client) -> sandbox::Result<()> {

@@ -4,25 +4,28 @@ pub(crate) mod builder;
 mod creation_error;
 pub(crate) mod delete_guard;
 mod egress;
+mod history;
+mod isolate;
 mod lifetime;
 mod set_up;
 mod time_limit;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::{StreamExt, pin_mut};
 use sandbox_core::{
-    Access, ConnectionStage, Deadline, Env, Error, Freshness, Result, SandboxEvent,
-    SandboxEventKind, SandboxId, SandboxInfo, SandboxSpec, SandboxState, Session, environment_file,
-    metrics,
+    Access, ConnectionStage, Deadline, Env, Error, Freshness, NetworkIsolation, Result,
+    SandboxEvent, SandboxEventKind, SandboxId, SandboxInfo, SandboxSpec, SandboxState, Session,
+    environment_file, metrics,
 };
 use tracing::Instrument;
 
-use self::builder::{EventHook, Personal, SandboxBuilder};
-pub(crate) use self::creation_error::personalise_error;
+use self::builder::{Personal, SandboxBuilder};
 use self::creation_error::{connect_error, provision_error};
+pub(crate) use self::creation_error::{isolate_error, personalise_error};
 use self::delete_guard::{CLEANUP_WAIT, DeleteOnDrop};
+use self::history::History;
 pub(crate) use self::set_up::personalise;
 use self::set_up::set_up;
 use self::time_limit::TimeLimit;
@@ -30,7 +33,6 @@ use crate::handle::Sandbox;
 use crate::handle::cache::HandleCache;
 use crate::handle::egress::{EgressProxy, EgressSetup};
 use crate::parts::Parts;
-use crate::sync::lock;
 
 /// How long a sandbox waits at least for its first client. A creation may time out in less.
 const MIN_FIRST_LOGIN_TIMEOUT: Duration = Duration::from_secs(60);
@@ -118,11 +120,14 @@ async fn create(builder: SandboxBuilder) -> Result<Created> {
         // existed.
         spec.backend_options.require_only(parts.backend.name())?;
     }
-    let egress = egress.if_served();
-    if let Some(egress) = &egress {
+    let mut egress = egress.if_served();
+    if let Some(egress) = &mut egress {
         let backend = &parts.backend;
-        egress.check_backend(&backend.capabilities(), backend.name())?;
+        let capabilities = backend.capabilities();
+        egress.check_backend(&capabilities, backend.name())?;
         egress.build_proxy()?;
+        spec.is_offline |= egress.needs_isolation(&capabilities);
+        egress.refused = backend.control_plane().await;
     }
     if let Some(pool) = &spec.pool
         && parts.backend.shared_pools().is_none()
@@ -153,10 +158,7 @@ async fn create(builder: SandboxBuilder) -> Result<Created> {
         spec,
         personal,
         egress,
-        history: History {
-            events: Mutex::default(),
-            hook: on_event,
-        },
+        history: History::new(on_event),
         limit: TimeLimit::start(create_timeout, room_timeout),
     };
     let failure = match creation.attempt().await {
@@ -212,15 +214,17 @@ impl Creation {
             provision_error(self.spec.id.as_ref(), error, || self.history.take())
         })?;
         let guard = DeleteOnDrop::new(self.parts.clone(), info.id.clone(), info.uid.clone());
-        if let Some(Err(error)) = self
-            .egress
-            .as_ref()
-            .map(|egress| egress.check_sandbox(&info))
+        let isolation = match self.isolate(&info).await {
+            Ok(isolation) => isolation,
+            Err(error) => {
+                guard.delete(CLEANUP_WAIT).await;
+                return Err(error.into());
+            }
+        };
+        match self
+            .connect_and_personalise(&info, isolation.as_ref())
+            .await
         {
-            guard.delete(CLEANUP_WAIT).await;
-            return Err(error.into());
-        }
-        match self.connect_and_personalise(&info).await {
             Ok(created) => {
                 guard.disarm();
                 Ok(created)
@@ -239,7 +243,11 @@ impl Creation {
         }
     }
 
-    async fn connect_and_personalise(&self, info: &SandboxInfo) -> Result<Created, Failure> {
+    async fn connect_and_personalise(
+        &self,
+        info: &SandboxInfo,
+        isolation: Option<&NetworkIsolation>,
+    ) -> Result<Created, Failure> {
         let (access, session) = match self.connect(info).await {
             Ok(connected) => connected,
             Err(error) => return Err(self.diagnose(info, error).await),
@@ -249,6 +257,10 @@ impl Creation {
             kind: SandboxEventKind::Ready,
             message: String::new(),
         });
+        if let Some(isolation) = isolation {
+            // No command has run yet.
+            self.prove_isolation(info, &*session, isolation).await?;
+        }
         let set_up = self
             .limit
             .current()
@@ -363,24 +375,5 @@ impl Creation {
             error: connect_error(info, error, events, diagnosis, has_timed_out).into(),
             has_fallback,
         }
-    }
-}
-
-/// The events of a creation so far, for its error.
-struct History {
-    events: Mutex<Vec<SandboxEvent>>,
-    hook: Option<EventHook>,
-}
-
-impl History {
-    fn push(&self, event: SandboxEvent) {
-        if let Some(hook) = &self.hook {
-            hook(&event);
-        }
-        lock(&self.events).push(event);
-    }
-
-    fn take(&self) -> Vec<SandboxEvent> {
-        std::mem::take(&mut *lock(&self.events))
     }
 }

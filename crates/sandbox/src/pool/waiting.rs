@@ -12,8 +12,9 @@ use tokio::time::Instant;
 use super::take::TakeRequest;
 use crate::create::builder::{Personal, SandboxBuilder};
 use crate::create::delete_guard::DeleteOnDrop;
-use crate::create::{Created, personalise, personalise_error};
+use crate::create::{Created, isolate_error, personalise, personalise_error};
 use crate::handle::Sandbox;
+use crate::handle::egress::proof::{Unproved, prove};
 use crate::handle::pause::set_on_expiry;
 use crate::parts::Parts;
 
@@ -87,7 +88,16 @@ impl Waiting {
         };
         let assigned = self.assign(request);
         let set_up = self.set_up(&*session, request, &template.personal.env);
-        let (assigned, set_up) = tokio::join!(assigned, set_up);
+        let (assigned, set_up) = if self.needs_new_proof(request, template) {
+            // Nothing runs in it before the proof.
+            let assigned = assigned.await;
+            if assigned.is_ok() {
+                self.prove_isolation(&*session).await?;
+            }
+            (assigned, set_up.await)
+        } else {
+            tokio::join!(assigned, set_up)
+        };
         let env = match set_up {
             Ok(env) => env,
             Err(error) if has_ended(&error) => return Err(HandOverError::Ended(error)),
@@ -113,6 +123,35 @@ impl Waiting {
         drop(self.counted);
         self.guard.disarm();
         Ok(self.created.open(&template.handles))
+    }
+
+    /// Whether what proved that it has no network does not hold any more: other labels may be selected by other policies.
+    fn needs_new_proof(&self, request: &TakeRequest, template: &SandboxBuilder) -> bool {
+        let egress = &template.egress;
+        !request.assignment.labels.is_empty()
+            && egress.is_served()
+            && egress.needs_isolation(&self.parts.backend.capabilities())
+    }
+
+    async fn prove_isolation(&self, session: &dyn Session) -> Result<(), HandOverError> {
+        let info = &self.created.info;
+        let isolated = self
+            .parts
+            .backend
+            .isolate_network(&info.id, &info.uid)
+            .await;
+        let proved = match isolated {
+            Ok(isolation) => prove(session, info.port, &isolation).await,
+            Err(error) => Err(Unproved::Failed(error)),
+        };
+        match proved {
+            Ok(()) => Ok(()),
+            Err(Unproved::Failed(error)) if has_ended(&error) => Err(HandOverError::Ended(error)),
+            Err(unproved) => {
+                let error = isolate_error(info, unproved, Vec::new());
+                Err(HandOverError::Failed(error.into()))
+            }
+        }
     }
 
     /// Writes labels, annotations and ttl.

@@ -68,6 +68,8 @@ impl SharedPoolBuilder {
     ///
     /// * Variables and initial commands are applied before a sandbox is offered. If they are changed, it is
     ///   another pool, as with every other change: the former sandboxes are withdrawn.
+    /// * With [`Egress::none`](crate::Egress::none), they have no network from the beginning, which is proved while they
+    ///   wait. A claim with rules is then as fast as one without.
     /// * The `max_lifetime` of the sandboxes counts from their creation, with the maximum age added. A
     ///   sandbox with an idle timeout waits at most half as long.
     ///
@@ -75,7 +77,8 @@ impl SharedPoolBuilder {
     ///
     /// * [`Error::Invalid`](crate::Error::Invalid) for an invalid setting of the pool or its sandboxes: a
     ///   fixed id, one that is detached, a `ttl` with what happens at its end, or a secret variable, which only a claim can give;
-    /// * [`Error::Unsupported`](crate::Error::Unsupported) if the backend has no shared pools;
+    /// * [`Error::Unsupported`](crate::Error::Unsupported) if the backend has no shared pools, and for egress rules that
+    ///   allow anything: those are given at the claim;
     /// * [`Error::Backend`](crate::Error::Backend).
     pub async fn start(self) -> Result<SharedPool> {
         let Self {
@@ -90,6 +93,11 @@ impl SharedPoolBuilder {
         let parts = Arc::clone(&sandboxes.parts);
         let pools = pools_of(&parts)?;
         let attach_timeout = check_sandboxes(&sandboxes)?;
+        if sandboxes.egress.is_pool_offline()? {
+            // Each is proved to have no network before it is offered. The claimer serves its egress, if it has rules.
+            sandboxes.spec.is_offline = parts.backend.capabilities().network;
+            sandboxes.egress.rules = None;
+        }
         if let Some(idle_timeout) = sandboxes.spec.lifetime.idle_timeout {
             settings.max_age = settings.max_age.min(idle_timeout / 2);
         }
@@ -149,7 +157,6 @@ fn check_sandboxes(sandboxes: &SandboxBuilder) -> Result<Duration> {
             reason,
         ));
     }
-    sandboxes.egress.check_shared_pool()?;
     if let Some((name, _)) = sandboxes.personal.secret_env.iter().next() {
         let reason =
             "its value stays in the memory of one program; set it where a sandbox is claimed";

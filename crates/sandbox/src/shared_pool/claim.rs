@@ -30,7 +30,7 @@ impl SandboxBuilder {
     /// serves many sizes. The cluster must be able to (`pods/resize`, stable since Kubernetes 1.35). What the settings
     /// set for all sandboxes (`SANDBOX_CPU`, `SANDBOX_MEMORY`) does not count.
     ///
-    /// Labels, variables, initial commands, lifetimes and [`detached`](Self::detached) are applied to the
+    /// Labels, variables, initial commands, egress rules, lifetimes and [`detached`](Self::detached) are applied to the
     /// sandbox when it is claimed, and can be set before or after this call.
     ///
     /// ```no_run
@@ -167,7 +167,11 @@ impl FromPool {
         self.sandbox.check()?;
         self.sandbox.spec.validate()?;
         environment_file::encode(&self.sandbox.personal.env)?;
-        self.sandbox.egress.check_shared_pool()?;
+        let backend = &self.sandbox.parts.backend;
+        if let Some(egress) = self.sandbox.egress.clone().if_served() {
+            egress.check_backend(&backend.capabilities(), backend.name())?;
+            egress.build_proxy()?;
+        }
         if self.on_empty != Some(OnEmpty::Create) {
             self.refuse_another_sandbox(&name)?;
         }
@@ -335,6 +339,8 @@ impl FromPool {
             request,
             on_expiry: lifetime.on_expiry,
             personal: self.sandbox.personal.clone(),
+            egress: self.sandbox.egress.clone().if_served(),
+            has_new_labels: !self.sandbox.spec.labels.is_empty(),
             size: size.copied(),
             on_event: self.sandbox.on_event.clone(),
             timeout: self.sandbox.create_timeout,

@@ -12,7 +12,9 @@ use tokio::io::AsyncReadExt;
 
 use crate::create::builder::{EventHook, Personal};
 use crate::create::delete_guard::{CLEANUP_WAIT, DeleteOnDrop};
-use crate::create::{Created, personalise, personalise_error};
+use crate::create::{Created, isolate_error, personalise, personalise_error};
+use crate::handle::egress::proof::{Unproved, prove};
+use crate::handle::egress::{EgressProxy, EgressSetup};
 use crate::handle::pause::set_on_expiry;
 use crate::parts::Parts;
 
@@ -25,6 +27,10 @@ pub(super) struct HandOver {
     pub(super) request: ClaimRequest,
     pub(super) on_expiry: OnExpiry,
     pub(super) personal: Personal,
+    /// What it may reach, if this process serves that.
+    pub(super) egress: Option<EgressSetup>,
+    /// Whether the claim has given it labels, which other policies may select.
+    pub(super) has_new_labels: bool,
     /// Its new size.
     pub(super) size: Option<Resources>,
     pub(super) on_event: Option<EventHook>,
@@ -72,9 +78,13 @@ impl HandOver {
             }
         };
         let prepared = Deadline::from_now(self.timeout).bound("setting up the sandbox", async {
-            self.prepare(pools, &info, &*session).await
+            let egress = self.serve_egress(&info, &session).await?;
+            let (env, resized) = self
+                .prepare(pools, &info, &*session, egress.as_ref())
+                .await?;
+            Ok((env, resized, egress))
         });
-        let (env, resized) = match prepared.await {
+        let (env, resized, egress) = match prepared.await {
             Ok(prepared) => prepared,
             Err(error) => {
                 let error = match error {
@@ -99,8 +109,34 @@ impl HandOver {
             session,
             env,
             attach_timeout: self.request.attach_timeout,
-            egress: None,
+            egress,
         })
+    }
+
+    /// Serves the way out, if there are rules, once it is proved that the sandbox has no other one. One that waited without
+    /// a network was proved by its filler before it was offered, and that holds until it gets other labels.
+    async fn serve_egress(
+        &self,
+        info: &SandboxInfo,
+        session: &Arc<dyn Session>,
+    ) -> Result<Option<EgressProxy>> {
+        let Some(egress) = &self.egress else {
+            return Ok(None);
+        };
+        let backend = &self.parts.backend;
+        let mut egress = egress.clone();
+        if egress.needs_isolation(&backend.capabilities()) {
+            let isolation = backend.isolate_network(&info.id, &info.uid).await;
+            let proved = match isolation {
+                Ok(isolation) if isolation.was_ordered && !self.has_new_labels => Ok(()),
+                Ok(isolation) => prove(&**session, info.port, &isolation).await,
+                Err(error) => Err(Unproved::Failed(error)),
+            };
+            proved.map_err(|unproved| isolate_error(info, unproved, Vec::new()))?;
+        }
+        egress.refused = backend.control_plane().await;
+        let served = EgressProxy::start(&egress, &info.id, Arc::clone(session)).await?;
+        Ok(Some(served))
     }
 
     /// Connects with the key that the sandbox waited with, and replaces it. `None` if another client was
@@ -137,6 +173,7 @@ impl HandOver {
         pools: &dyn SharedPools,
         info: &SandboxInfo,
         session: &dyn Session,
+        egress: Option<&EgressProxy>,
     ) -> Result<(Env, Option<SandboxInfo>)> {
         let resize = async {
             match &self.size {
@@ -145,10 +182,10 @@ impl HandOver {
             }
         };
         if self.personal.init.is_empty() {
-            return tokio::try_join!(self.set_up(session), resize);
+            return tokio::try_join!(self.set_up(session, egress), resize);
         }
         let resized = resize.await?;
-        Ok((self.set_up(session).await?, resized))
+        Ok((self.set_up(session, egress).await?, resized))
     }
 
     /// Resizes the sandbox. That it has to wait for its new size is an event, and that it never gets it an error.
@@ -187,12 +224,17 @@ impl HandOver {
 
     /// Sets variables, in addition to those of the pool, and runs the initial commands. Returns the variables
     /// for every command.
-    async fn set_up(&self, session: &dyn Session) -> Result<Env> {
+    async fn set_up(&self, session: &dyn Session, egress: Option<&EgressProxy>) -> Result<Env> {
         // What waits ends at the end of its ttl.
         if self.on_expiry != OnExpiry::End {
             set_on_expiry(session, self.on_expiry).await?;
         }
         let mut personal = self.personal.clone();
+        if let Some(egress) = egress {
+            // Variables of the caller override those of the way out.
+            personal.env = egress.variables()?;
+            personal.env.extend(&self.personal.env);
+        }
         let mut env = personal.env.clone();
         env.extend(&personal.secret_env);
         if !personal.env.is_empty() {

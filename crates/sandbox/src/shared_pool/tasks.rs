@@ -4,12 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
-use sandbox_core::{Deadline, DeleteOptions, Error, PoolLead, Result, SandboxId, SharedPools, Uid};
+use sandbox_core::{
+    Deadline, DeleteOptions, Error, Freshness, PoolLead, Result, SandboxId, Session, SharedPools,
+    Uid,
+};
 use tokio::time::Instant;
 
 use super::member::Attached;
 use super::plan::{Instance, Orphan};
 use crate::create::builder::SandboxBuilder;
+use crate::create::isolate_error;
+use crate::handle::egress::proof::prove;
 use crate::parts::Parts;
 use crate::pool::creation::create_when_there_is_room;
 use crate::pool::waiting::Check;
@@ -96,7 +101,11 @@ impl Workshop {
             }
             let access = Arc::new(access);
             let sessions = &self.parts.sessions;
-            sessions.session(Arc::clone(&access), deadline).await?;
+            let session = sessions.session(Arc::clone(&access), deadline).await?;
+            // Its former filler has proved what it has offered.
+            if self.template.spec.is_offline && !orphan.is_offered {
+                self.prove_isolation(instance, &*session).await?;
+            }
             let now = Instant::now();
             let since = now.checked_sub(orphan.age).unwrap_or(now);
             // If it cannot be claimed yet, it is offered next.
@@ -104,6 +113,15 @@ impl Workshop {
         };
         let result = adopted.await;
         Done::Adopted { orphan, result }
+    }
+
+    /// Proves that a sandbox reaches no network.
+    async fn prove_isolation(&self, instance: &Instance, session: &dyn Session) -> Result<()> {
+        let backend = &self.parts.backend;
+        let info = backend.get(&instance.id, Freshness::Cached).await?;
+        let isolation = backend.isolate_network(&instance.id, &instance.uid).await?;
+        let proved = prove(session, info.port, &isolation).await;
+        proved.map_err(|unproved| isolate_error(&info, unproved, Vec::new()).into())
     }
 
     /// Offers a sandbox that is attached.

@@ -5,7 +5,7 @@ mod gateway;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use sandbox::{Check, SandboxInfo, Settings, Verdict};
+use sandbox::{Check, Egress, Sandbox, SandboxInfo, Settings, Verdict};
 
 use crate::args::global::{Global, open_client};
 use crate::exit::Outcome;
@@ -21,7 +21,8 @@ const EXIT_CHECK_FAILED: u8 = 1;
 ///
 /// On this machine, a sandbox is created and deleted to check its isolation. On a cluster, this is
 /// done only with --try; otherwise the version, each required permission and a dry run of a Pod are
-/// checked. The exit code is 1 if a check failed.
+/// checked. Whether egress rules would be enforced is tried from inside the sandbox, for at most half a
+/// minute. The exit code is 1 if a check failed.
 ///
 /// With --gateway, a gateway (sandbox serve) is checked instead, from where this runs, as E2B's SDKs reach it. The key is
 /// that of E2B_API_KEY, unless --key-file names a file with one.
@@ -151,6 +152,7 @@ async fn try_sandbox(builder: sandbox::SandboxBuilder) -> Vec<Check> {
         .refresh()
         .await
         .unwrap_or_else(|_| sandbox.info().clone());
+    let egress = check_egress(&sandbox).await;
     let deleted = sandbox.delete().await;
     let mut checks = match ran {
         Ok(output) if output.status.success() => {
@@ -166,6 +168,7 @@ async fn try_sandbox(builder: sandbox::SandboxBuilder) -> Vec<Check> {
         Err(error) => vec![Check::failed(NAME, error_text(&error.into()))],
     };
     checks.push(check_isolation(&info));
+    checks.push(egress);
     checks.push(match deleted {
         Ok(()) => Check::passed("its removal", "nothing is left"),
         Err(error) => Check::failed("its removal", error_text(&error.into())),
@@ -189,13 +192,7 @@ fn check_isolation(info: &SandboxInfo) -> Check {
         [] => String::new(),
         applied => format!(": {}", applied.join(", ")),
     };
-    // A Pod does not show which network policies apply to it.
-    let network = if info.isolation.kind == "pod" {
-        "; network: not checked"
-    } else {
-        ""
-    };
-    let detail = format!("{}{mechanisms}; {limits}{network}", info.isolation.kind);
+    let detail = format!("{}{mechanisms}; {limits}", info.isolation.kind);
     match info.isolation.kind.as_str() {
         "none" => Check::warning(NAME, "sandboxes are not isolated from this machine").with_remedy(
             "set SANDBOX_LOCAL_ISOLATION=auto, on Linux with user namespaces or Landlock",
@@ -205,6 +202,19 @@ fn check_isolation(info: &SandboxInfo) -> Check {
              kernel.apparmor_restrict_unprivileged_userns=0",
         ),
         _ => Check::passed(NAME, detail),
+    }
+}
+
+/// Checks whether something keeps the sandbox from the network if it has egress rules: rules that allow nothing are served.
+async fn check_egress(sandbox: &Sandbox) -> Check {
+    const NAME: &str = "egress rules";
+    match sandbox.serve_egress(Egress::none()).await {
+        Ok(()) => {
+            sandbox.stop_egress();
+            Check::passed(NAME, "enforced: it reaches nothing but what they allow")
+        }
+        Err(error) => Check::warning(NAME, error_text(&error.into()))
+            .with_remedy("needed only for --egress and SANDBOX_EGRESS; docs/EGRESS.md describes what enforces them"),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The way out of a sandbox that has no network: a proxy in this process, behind a port on the sandbox's loopback
 //! interface.
 
+pub(crate) mod proof;
 mod proxy;
 mod setup;
 
@@ -20,8 +21,13 @@ use sandbox_egress::{Dial, Egress, EgressEvent, NamedUpstream, Resolve};
 use super::Sandbox;
 use crate::memory::MemoryWriter;
 use crate::sync::lock;
+use proof::{Unproved, prove};
 pub(crate) use proxy::EgressProxy;
 pub(crate) use setup::EgressSetup;
+
+/// What else can be done if nothing keeps a sandbox from its network. The command names its own option for that.
+pub(crate) const UNVERIFIED_HINT: &str =
+    "or accept that the rules bind only programs that use the proxy, with unverified_egress()";
 
 /// How often a port is asked for that a former server may not have released yet, and the pause in between.
 const FORMER_SERVER_TRIES: u32 = 10;
@@ -47,7 +53,9 @@ impl Sandbox {
     ///
     /// # Errors
     ///
-    /// * [`Error::Unsupported`](crate::Error::Unsupported) if the sandbox has another way out;
+    /// * [`Error::Unsupported`](crate::Error::Unsupported) if the sandbox has another way out. On a cluster that is tried,
+    ///   for at most 30 seconds, and the Pod gets the label that its policy selects;
+    /// * [`Error::Backend`](crate::Error::Backend) on a cluster, if its policies let the sandbox out;
     /// * [`Error::Invalid`](crate::Error::Invalid) for upstreams that exclude each other;
     /// * [`Error::Connection`](crate::Error::Connection), also if another process serves it.
     pub fn serve_egress(&self, rules: Egress) -> ServeEgress {
@@ -88,6 +96,27 @@ impl Sandbox {
     pub fn stop_egress(&self) {
         let stopped = lock(&self.inner.egress).take();
         drop(stopped);
+    }
+
+    /// Keeps the sandbox from its network, and proves it.
+    async fn isolate(&self) -> Result<()> {
+        let info = self.info();
+        let isolation = self
+            .inner
+            .parts
+            .backend
+            .isolate_network(&info.id, &info.uid)
+            .await?;
+        match prove(&**self.session(), info.port, &isolation).await {
+            Ok(()) => Ok(()),
+            Err(Unproved::Failed(error)) => Err(error),
+            Err(Unproved::Reaches(message)) => Err(Error::unsupported_because(
+                "enforcing egress rules",
+                format!("the network of sandbox {}", info.id),
+                message,
+                UNVERIFIED_HINT,
+            )),
+        }
     }
 
     /// Adds the variables to those that the sandbox's server gives every command, unless they are there.
@@ -161,9 +190,17 @@ impl ServeEgress {
     }
 
     async fn run(self) -> Result<()> {
-        let Self { sandbox, setup } = self;
-        setup.check_sandbox(sandbox.info())?;
+        let Self { sandbox, mut setup } = self;
+        let backend = &sandbox.inner.parts.backend;
+        let capabilities = backend.capabilities();
+        setup.check_backend(&capabilities, backend.name())?;
         setup.build_proxy()?;
+        if setup.needs_isolation(&capabilities) {
+            sandbox.isolate().await?;
+        } else {
+            setup.check_sandbox(sandbox.info())?;
+        }
+        setup.refused = backend.control_plane().await;
         // The port has one server at a time, and the sandbox's server notices the end of a former one in a moment.
         sandbox.stop_egress();
         let mut tries = 0;

@@ -1,5 +1,6 @@
 //! How a sandbox is to reach the network.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use sandbox_core::{Capabilities, Error, Result, SandboxInfo};
@@ -16,6 +17,8 @@ pub(crate) struct EgressSetup {
     pub(crate) hook: Option<EgressHook>,
     /// The sandbox may have another way out.
     pub(crate) is_unverified: bool,
+    /// Addresses that only rules of their own allow: those of what controls the sandboxes.
+    pub(crate) refused: Vec<IpAddr>,
     /// How names become addresses, and addresses connections, if not as on this machine.
     pub(crate) network: Option<(Arc<dyn Resolve>, Arc<dyn Dial>)>,
     /// Reached by name, with credentials that stay in this process.
@@ -32,7 +35,11 @@ impl EgressSetup {
 
     /// Returns itself if anything is to be served.
     pub(crate) fn if_served(self) -> Option<Self> {
-        (self.rules.is_some() || !self.upstreams.is_empty()).then_some(self)
+        self.is_served().then_some(self)
+    }
+
+    pub(crate) fn is_served(&self) -> bool {
+        self.rules.is_some() || !self.upstreams.is_empty()
     }
 
     /// Begins a proxy. What cannot be served is refused here, before anything is created.
@@ -42,7 +49,9 @@ impl EgressSetup {
     /// [`Error::Invalid`] for upstreams that exclude each other or that cannot be verified.
     pub(crate) fn build_proxy(&self) -> Result<ProxyBuilder> {
         let rules = self.rules.clone().unwrap_or_else(Egress::none);
-        let mut builder = Proxy::builder(rules).upstreams(self.upstreams.iter().cloned())?;
+        let mut builder = Proxy::builder(rules)
+            .refuse(self.refused.iter().copied())
+            .upstreams(self.upstreams.iter().cloned())?;
         if let Some((resolver, dialer)) = &self.network {
             builder = builder
                 .resolver(Arc::clone(resolver))
@@ -51,32 +60,41 @@ impl EgressSetup {
         Ok(builder)
     }
 
-    /// Refuses to share what one process serves.
+    /// Whether the backend has to keep the sandbox from its network, which is then proved from inside.
+    pub(crate) fn needs_isolation(&self, capabilities: &Capabilities) -> bool {
+        self.is_served() && capabilities.network && !self.is_unverified
+    }
+
+    /// Returns whether the sandboxes of a shared pool are to have no network: rules that allow nothing say so. Other rules
+    /// are those of whoever claims a sandbox, because the proxy is in that process.
     ///
     /// # Errors
     ///
-    /// [`Error::Unsupported`] if there are rules or upstreams.
-    pub(crate) fn check_shared_pool(&self) -> Result<()> {
+    /// [`Error::Unsupported`] if there are other rules or upstreams, or if they are not to be verified.
+    pub(crate) fn is_pool_offline(&self) -> Result<bool> {
         if let Some(upstream) = self.upstreams.first() {
             return Err(Error::unsupported(
                 format!("the upstream {}", upstream.name()),
                 "a pool that processes share",
-                "leave it out; serve the upstreams of a claimed sandbox with Sandbox::serve_egress",
+                "leave it out, and give it at the claim",
             ));
         }
         match &self.rules {
-            Some(rules) => Err(Error::unsupported(
+            None => Ok(false),
+            Some(rules) if rules.is_none() && !self.is_unverified => Ok(true),
+            Some(rules) => Err(Error::unsupported_because(
                 format!("egress rules ({rules})"),
                 "a pool that processes share",
-                "leave them and SANDBOX_EGRESS out; serve the egress of a claimed sandbox with Sandbox::serve_egress",
+                "they are those of whoever claims a sandbox",
+                "fill the pool without rules, or with those that allow nothing (Egress::none(), --egress none), and \
+                 give others at the claim",
             )),
-            None => Ok(()),
         }
     }
 
     /// Refuses, before anything is created, what the backend cannot enforce.
     pub(crate) fn check_backend(&self, capabilities: &Capabilities, backend: &str) -> Result<()> {
-        if capabilities.network && !self.is_unverified {
+        if self.needs_isolation(capabilities) && !capabilities.network_isolation {
             return Err(unenforced_error(&format!("the backend {backend}")));
         }
         Ok(())
@@ -107,7 +125,6 @@ fn unenforced_error(by: &str) -> Error {
         "enforcing egress rules",
         by,
         "the sandbox can reach the network in other ways than through the rules",
-        "use local sandboxes with namespaces, or call unverified_egress() if something else confines it \
-         (--egress-unverified)",
+        "use local sandboxes with namespaces, or accept that with unverified_egress()",
     )
 }

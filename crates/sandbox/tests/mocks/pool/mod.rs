@@ -1,5 +1,6 @@
 //! Pools, on a backend that counts and a clock that is stepped.
 
+mod egress;
 mod world;
 
 use std::collections::{BTreeMap, HashSet};

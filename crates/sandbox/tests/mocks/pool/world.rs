@@ -8,10 +8,11 @@ use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
 use sandbox::prelude::*;
 use sandbox::{
-    Access, Assignment, Capabilities, CreationReason, Deadline, Defaults, DeleteOptions, Diagnosis,
-    Direction, EventStream, ExecRequest, Freshness, ListFilter, LogOptions, LogStream,
-    SandboxBackend, SandboxEventKind, SandboxSpec, SandboxState, Session, SessionSource,
-    SweepOptions, SweepReport, TransferError, TransferReason, Uid,
+    Accept, Access, Assignment, ByteStream, Canary, Capabilities, CreationReason, Deadline,
+    Defaults, DeleteOptions, Diagnosis, Direction, EventStream, ExecRequest, Freshness, ListFilter,
+    LogOptions, LogStream, NetworkIsolation, PortListener, PortProbe, SandboxBackend,
+    SandboxEventKind, SandboxSpec, SandboxState, Session, SessionSource, SweepOptions, SweepReport,
+    TransferError, TransferReason, Uid,
 };
 use sandbox_core::MockSession;
 
@@ -40,6 +41,12 @@ pub(super) struct State {
     /// Whether the next transfer is lost with its sandbox.
     pub(super) loses_transfer: bool,
     pub(super) commands: Vec<ExecRequest>,
+    /// Whether sandboxes have a network, from which they can be kept.
+    pub(super) has_network: bool,
+    /// What becomes of connections to what proves that.
+    pub(super) canary: Option<PortProbe>,
+    /// How often that was tried.
+    pub(super) probes: usize,
 }
 
 /// A backend and its sessions.
@@ -65,6 +72,16 @@ impl World {
     }
 }
 
+/// A listener that nothing connects to.
+struct Silence;
+
+#[async_trait]
+impl Accept for Silence {
+    async fn accept(&mut self) -> std::io::Result<Option<Box<dyn ByteStream>>> {
+        std::future::pending().await
+    }
+}
+
 fn uid(id: &SandboxId) -> Uid {
     Uid::new(format!("uid-of-{id}"))
 }
@@ -78,7 +95,17 @@ impl SandboxBackend for World {
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = Capabilities::default();
         capabilities.sandbox_sshd = true;
+        capabilities.network = self.with(|state| state.has_network);
+        capabilities.network_isolation = true;
         capabilities
+    }
+
+    async fn isolate_network(&self, _: &SandboxId, _: &Uid) -> Result<NetworkIsolation> {
+        let canary = Canary {
+            name: "the API server",
+            address: "10.96.0.1:443".parse().unwrap(),
+        };
+        Ok(NetworkIsolation::new(vec![canary], "nothing enforces it"))
     }
 
     async fn create(&self, spec: SandboxSpec) -> Result<SandboxInfo> {
@@ -220,6 +247,19 @@ impl SessionSource for World {
             .into())
         });
         session.expect_start_ttl().returning(Ok);
+        let world = self.clone();
+        session.expect_probe_port().returning(move |host, _, _| {
+            Ok(match host {
+                "127.0.0.1" => PortProbe::Open,
+                _ => world.with(|state| {
+                    state.probes += 1;
+                    state.canary.unwrap_or(PortProbe::Silent)
+                }),
+            })
+        });
+        session
+            .expect_listen()
+            .returning(|_| Ok(PortListener::new(4321, Silence)));
         Ok(Arc::new(session))
     }
 

@@ -11,11 +11,12 @@ use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
 use sandbox::prelude::*;
 use sandbox::{
-    Access, Capabilities, Claimed, ConnectionStage, Deadline, Defaults, DeleteOptions, Diagnosis,
-    Endpoint, EventStream, ExecRequest, Freshness, KeyPair, ListFilter, LogOptions, LogStream,
-    PoolClaim, PoolKey, PoolLead, PoolLeader, PoolMember, PoolMemberState, PoolName, PublicKey,
-    SandboxBackend, SandboxEventKind, SandboxSpec, SandboxState, Session, SessionSource,
-    SharedPools, SweepOptions, SweepReport, Uid,
+    Accept, Access, ByteStream, Canary, Capabilities, Claimed, ConnectionStage, Deadline, Defaults,
+    DeleteOptions, Diagnosis, Endpoint, EventStream, ExecRequest, Freshness, KeyPair, ListFilter,
+    LogOptions, LogStream, NetworkIsolation, PoolClaim, PoolKey, PoolLead, PoolLeader, PoolMember,
+    PoolMemberState, PoolName, PortListener, PortProbe, PublicKey, SandboxBackend,
+    SandboxEventKind, SandboxSpec, SandboxState, Session, SessionSource, SharedPools, SweepOptions,
+    SweepReport, Uid,
 };
 use sandbox_core::MockSession;
 use tokio::sync::watch;
@@ -55,6 +56,12 @@ pub(super) struct State {
     pub(super) silent: HashSet<SandboxId>,
     /// Whether the servers are of a version that knows no claims.
     pub(super) older_servers: bool,
+    /// Whether sandboxes have a network, from which they can be kept.
+    pub(super) has_network: bool,
+    /// What becomes of connections to what proves that.
+    pub(super) canary: Option<PortProbe>,
+    /// Which sandboxes were ordered to have no network after their creation.
+    pub(super) isolated: HashSet<SandboxId>,
     /// Whether initial commands fail.
     pub(super) failing_commands: bool,
     leader: Option<(PoolName, PoolKey, u64)>,
@@ -194,7 +201,21 @@ impl SandboxBackend for World {
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = Capabilities::default();
         capabilities.sandbox_sshd = true;
+        capabilities.network = self.read(|state| state.has_network);
+        capabilities.network_isolation = true;
         capabilities
+    }
+
+    async fn isolate_network(&self, id: &SandboxId, _: &Uid) -> Result<NetworkIsolation> {
+        let canary = Canary {
+            name: "the API server",
+            address: "10.96.0.1:443".parse().unwrap(),
+        };
+        let mut isolation = NetworkIsolation::new(vec![canary], "nothing enforces it");
+        let pod = self.pod(id);
+        isolation.was_ordered =
+            self.with(|state| !state.isolated.insert(id.clone())) || pod.spec.is_offline;
+        Ok(isolation)
     }
 
     fn shared_pools(&self) -> Option<Arc<dyn SharedPools>> {

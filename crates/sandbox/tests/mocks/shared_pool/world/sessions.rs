@@ -48,6 +48,21 @@ fn session(world: &World, id: &SandboxId) -> MockSession {
             Ok(is_first)
         })
     });
+    let of_probe = world.clone();
+    session.expect_probe_port().returning(move |host, _, _| {
+        Ok(match host {
+            "127.0.0.1" => PortProbe::Open,
+            _ => of_probe.with(|state| {
+                state.calls.push("probe");
+                state.canary.unwrap_or(PortProbe::Silent)
+            }),
+        })
+    });
+    let of_listen = world.clone();
+    session.expect_listen().returning(move |_| {
+        of_listen.with(|state| state.calls.push("listen"));
+        Ok(PortListener::new(4321, Silence))
+    });
     session.expect_output().returning(move |_, _| {
         let code = of_output.read(|state| u32::from(state.failing_commands));
         Ok(Output::new(ExitStatus::Code(code), "", ""))
@@ -94,4 +109,14 @@ fn session(world: &World, id: &SandboxId) -> MockSession {
         Ok(text.len() as u64)
     });
     session
+}
+
+/// A listener that nothing connects to.
+struct Silence;
+
+#[async_trait]
+impl Accept for Silence {
+    async fn accept(&mut self) -> std::io::Result<Option<Box<dyn ByteStream>>> {
+        std::future::pending().await
+    }
 }
