@@ -491,9 +491,10 @@ def test_a_trial(tmp_path, solution, reward):
 
 def test_a_trial_that_is_cancelled_or_fails_leaves_no_sandbox(tmp_path):
     async def main():
+        before = await asyncio.to_thread(running)
         going = asyncio.create_task((await Trial.create(trial(write_task(tmp_path, "sleep 60", TEST), tmp_path))).run())
         deadline = time.monotonic() + 20
-        while not await asyncio.to_thread(running):
+        while await asyncio.to_thread(running) == before:
             assert time.monotonic() < deadline
         await asyncio.sleep(0.5)
         going.cancel()
