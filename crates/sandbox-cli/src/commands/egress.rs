@@ -51,6 +51,7 @@ pub(crate) async fn run(args: Args, client: &Client, quiet: bool) -> Outcome {
         },
     };
     let upstreams = args.egress.upstreams().read()?;
+    let names: Vec<String> = upstreams.iter().map(|one| one.name().to_owned()).collect();
     let sandbox = id::connect(client, &args.id).await?;
     let has_failed = Arc::new(AtomicBool::new(false));
     let serving = {
@@ -71,8 +72,12 @@ pub(crate) async fn run(args: Args, client: &Client, quiet: bool) -> Outcome {
     };
     serving.await?;
     if !quiet {
+        let with_upstreams = match &names[..] {
+            [] => String::new(),
+            names => format!(" and the upstreams {}", names.join(", ")),
+        };
         messages::print_note(&format!(
-            "sandbox {} may reach: {rules}; it is offline once this command ends",
+            "sandbox {} may reach: {rules}{with_upstreams}; it is offline once this command ends",
             sandbox.id()
         ));
     }
