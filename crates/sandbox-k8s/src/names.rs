@@ -53,6 +53,8 @@ pub const ENDS_AFTER: &str = "sandbox.dev/ends-after";
 pub const ON_EXPIRY: &str = "sandbox.dev/on-expiry";
 /// Annotation on a Pod: `true` if a client has paused the sandbox, so that its soft end stands still.
 pub const PAUSED: &str = "sandbox.dev/paused";
+/// Annotation on a Pod: the processors that it had reserved before it was paused, as JSON.
+pub const PAUSED_CPU: &str = "sandbox.dev/paused-cpu";
 /// Annotation on a Pod: by when a client must have connected to it, in whole seconds after its creation.
 pub const READY_WITHIN: &str = "sandbox.dev/ready-within";
 /// Annotation on a Pod: the id of the Lease that owns its Secret, for clients that see only Pods. It is only a

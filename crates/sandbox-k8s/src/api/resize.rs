@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::classify::Intent;
 use super::client::{ApiClient, Operation, Outcome};
+use super::failure::Failure;
 use super::objects::{FIELD_MANAGER, request_error};
 
 /// The subresource, as in RBAC and in the API server's list.
@@ -43,7 +44,7 @@ impl ApiClient {
         id: &SandboxId,
         patch: &Value,
         deadline: Deadline,
-    ) -> Result<Option<Pod>> {
+    ) -> Result<Option<Pod>, Failure> {
         let params = PatchParams {
             field_manager: Some(FIELD_MANAGER.into()),
             ..PatchParams::default()

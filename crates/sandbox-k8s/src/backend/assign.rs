@@ -1,17 +1,20 @@
 //! Changes the labels, annotations and ttl of a sandbox: of one that waited in a pool, or later.
 
+use std::sync::Arc;
+
 use k8s_openapi::api::core::v1::Pod;
 use sandbox_core::{Assignment, Deadline, Error, Result, SandboxId, SandboxInfo, Uid};
 use serde_json::{Map, Value, json};
 
+use super::paused_cpu;
 use super::shared::Shared;
 use crate::api::client::LOOKUP_TIMEOUT;
 use crate::manifest::labels;
-use crate::names::{ENDS_AFTER, ON_EXPIRY, PAUSED};
+use crate::names::{ENDS_AFTER, ON_EXPIRY, PAUSED, PAUSED_CPU};
 
 /// Writes labels, annotations and ttl in one patch. Only a ttl needs the API server's time, and so a request more.
 pub(super) async fn assign(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     id: &SandboxId,
     uid: &Uid,
     assignment: Assignment,
@@ -36,11 +39,24 @@ pub(super) async fn assign(
             .collect();
         metadata["annotations"] = stored.into();
     }
-    if let Some(is_paused) = assignment.is_paused {
-        metadata["annotations"][PAUSED] = match is_paused {
-            true => json!("true"),
-            false => Value::Null,
-        };
+    let mut restored = Ok(());
+    let mut reservation = None;
+    match assignment.is_paused {
+        None => {}
+        Some(true) => {
+            metadata["annotations"][PAUSED] = json!("true");
+            reservation = paused_cpu::find(shared, id, uid, deadline).await;
+            if let Some(reservation) = &reservation {
+                metadata["annotations"][PAUSED_CPU] = reservation.to_annotation();
+            }
+        }
+        Some(false) => {
+            metadata["annotations"][PAUSED] = Value::Null;
+            restored = paused_cpu::restore(shared, id, uid, deadline).await;
+            if restored.is_ok() {
+                metadata["annotations"][PAUSED_CPU] = Value::Null;
+            }
+        }
     }
     if let Some(on_expiry) = assignment.on_expiry {
         metadata["annotations"][ON_EXPIRY] = json!(on_expiry.as_str());
@@ -60,5 +76,10 @@ pub(super) async fn assign(
     }
     patch["metadata"] = metadata;
     let changed = shared.api().patch::<Pod>(id, &patch, deadline).await?;
-    shared.record_change(id, changed.as_ref())
+    let info = shared.record_change(id, changed.as_ref())?;
+    if let Some(reservation) = reservation {
+        paused_cpu::release(shared, id, uid, &reservation, deadline).await;
+    }
+    // It runs in any case, so it is recorded as resumed before.
+    restored.map(|()| info)
 }

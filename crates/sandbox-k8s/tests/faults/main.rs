@@ -18,6 +18,7 @@ mod metrics;
 mod namespaces;
 mod network;
 mod pages;
+mod paused_cpu;
 mod preflight;
 mod proxies;
 mod requests;

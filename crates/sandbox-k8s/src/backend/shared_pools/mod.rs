@@ -5,7 +5,6 @@ mod claimed;
 mod lead;
 mod leases;
 mod members;
-mod resize;
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,6 +16,7 @@ use sandbox_core::{
 };
 
 use super::pool_membership;
+use super::resizing;
 use super::shared::Shared;
 
 /// The shared pools of a backend.
@@ -51,11 +51,11 @@ impl SharedPools for ClusterPools {
     }
 
     async fn check_resize(&self, size: &Resources) -> Result<()> {
-        resize::check(&self.shared, size).await
+        resizing::check(&self.shared, size).await
     }
 
     async fn resize(&self, id: &SandboxId, uid: &Uid, size: &Resources) -> Result<Resized> {
-        resize::resize(&self.shared, id, uid, size).await
+        resizing::resize(&self.shared, id, uid, size).await
     }
 
     async fn store_claim_key(&self, id: &SandboxId, uid: &Uid) -> Result<()> {
