@@ -280,3 +280,19 @@ fn the_end_of_stdin_reaches_a_command_in_a_terminal() {
         );
     }
 }
+
+#[test]
+fn a_command_runs_as_the_user_or_not_at_all() {
+    let cli = Cli::new();
+    let own = cli.expect_ok(["run", "-q", "--", "id", "-u"]);
+    let number = own.trim();
+    assert_eq!(cli.expect_ok(["run", "-q", "-u", number, "id", "-u"]), own);
+    let output = cli.run(["run", "-q", "--user", "no such user", "id"]);
+    assert_eq!(code(&output), 125);
+    assert!(
+        stderr(&output).contains("there is no user \"no such user\" in the sandbox"),
+        "{}",
+        stderr(&output)
+    );
+    assert_eq!(stdout(&output), "");
+}

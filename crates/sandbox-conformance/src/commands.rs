@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
-use sandbox::{CommandCause, Error, ExecEvent, ExitStatus, Signal};
+use sandbox::{CommandCause, Error, ExecEvent, ExitStatus, RefusalCode, Signal};
 use tokio::io::AsyncWriteExt;
 
 use crate::case::{Outcome, TestedBackend};
@@ -20,6 +20,7 @@ cases![
     a_background_process_does_not_delay_the_end,
     a_terminal_has_a_size_that_can_change,
     environment_and_directory_are_set,
+    a_command_runs_as_a_user_or_not_at_all,
     dropping_a_command_ends_its_processes,
     an_unread_process_blocks_no_other,
     many_commands_run_at_once,
@@ -262,6 +263,40 @@ async fn environment_and_directory_are_set(backend: TestedBackend) -> Outcome {
     .await;
     sbx.delete().await?;
     outcome
+}
+
+async fn a_command_runs_as_a_user_or_not_at_all(backend: TestedBackend) -> Outcome {
+    let has_sandbox_sshd = backend.new_client().capabilities().sandbox_sshd;
+    with_sandbox(backend, move |sbx| async move {
+        let own = sbx.command("id").arg("-u").output().await?.check()?;
+        let own = own.stdout_lossy().trim().to_owned();
+        let id = || sbx.shell("id -u; touch ran");
+        if !has_sandbox_sshd {
+            let refused = id().user(own).output().await;
+            assert!(matches!(refused, Err(Error::Unsupported(_))), "{refused:?}");
+            return Ok(());
+        }
+        let out = id().user(&own).output().await?.check()?;
+        assert_eq!(out.stdout_lossy().trim(), own);
+        sbx.files().remove_file("ran").await?;
+        let refused = id().user("no such user").output().await;
+        assert!(
+            matches!(&refused, Err(Error::Refused(refusal)) if refusal.code == RefusalCode::UnknownUser),
+            "{refused:?}"
+        );
+        let invalid = id().user("").spawn().await;
+        assert!(matches!(invalid, Err(Error::Invalid { .. })), "{invalid:?}");
+        // Another user, if the image has one and the server may become it.
+        match id().user("nobody").current_dir("/").output().await {
+            Ok(out) => assert_ne!(out.stdout_lossy().trim(), own),
+            Err(Error::Unsupported(_)) => {}
+            Err(Error::Refused(refusal)) => assert_eq!(refusal.code, RefusalCode::UnknownUser),
+            Err(error) => return Err(error.into()),
+        }
+        assert!(!sbx.files().exists("ran").await?);
+        Ok(())
+    })
+    .await
 }
 
 async fn dropping_a_command_ends_its_processes(backend: TestedBackend) -> Outcome {

@@ -55,8 +55,11 @@ async fn missing_features_of_openssh_are_reported() {
         "without its terminal, the command does not run"
     );
 
+    let mut as_root = ExecRequest::from_argv(["touch", "ran"]);
+    as_root.user = Some("root".to_owned());
     let id = JobId::generate().unwrap();
     for error in [
+        session.exec(as_root).await.unwrap_err(),
         session
             .start_job(&id, ExecRequest::from_argv(["touch", "ran"]))
             .await

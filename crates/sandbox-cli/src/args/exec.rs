@@ -20,6 +20,9 @@ pub(crate) struct CommandOptions {
     /// Set the working directory, relative to the home directory
     #[arg(short, long, value_name = "DIR")]
     workdir: Option<OsString>,
+    /// Run it as this user of the sandbox, by name or number; the sandbox's server has to be root
+    #[arg(short, long, value_name = "USER")]
+    user: Option<String>,
     /// Forward stdin even if it is a terminal
     #[arg(short, long)]
     interactive: bool,
@@ -97,6 +100,9 @@ impl CommandOptions {
         }
         if let Some(directory) = &self.workdir {
             command = command.current_dir(directory);
+        }
+        if let Some(user) = &self.user {
+            command = command.user(user);
         }
         if let Some(timeout) = self.timeout {
             command = command.timeout(timeout);

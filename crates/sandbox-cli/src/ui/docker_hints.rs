@@ -23,8 +23,6 @@ pub(crate) struct DockerOptions {
     publish: Option<String>,
     #[arg(long, hide = true, alias = "mount", value_name = "VOLUME")]
     volume: Option<String>,
-    #[arg(short, long, hide = true, value_name = "USER")]
-    user: Option<String>,
 }
 
 impl DockerOptions {
@@ -41,9 +39,6 @@ impl DockerOptions {
             bail!(
                 "--volume is not supported; use `sandbox cp` to copy files into a sandbox and out of it"
             );
-        }
-        if self.user.is_some() {
-            bail!("--user is not supported; on a cluster, set runAsUser in --pod-options");
         }
         Ok(())
     }

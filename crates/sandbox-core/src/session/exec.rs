@@ -36,6 +36,10 @@ pub struct ExecRequest {
     pub stdin: bool,
     /// The terminal to run in. Standard output and standard error are then one stream.
     pub pty: Option<Pty>,
+    /// The user of the sandbox to run it as, by name or number; `None` is the sandbox's own. Another one needs a
+    /// sandbox-sshd that is root. The command has the groups and the home directory of that user, as `/etc/group` and
+    /// `/etc/passwd` list them, and starts in that directory, or in `/` if there is none.
+    pub user: Option<String>,
     /// Kill the whole process group if it runs longer than this.
     pub timeout: Option<Duration>,
     /// How long its output is still read after its end while another process holds the output open
@@ -115,6 +119,7 @@ impl ExecRequest {
             env: Env::default(),
             stdin: false,
             pty: None,
+            user: None,
             timeout: None,
             output_grace: None,
         }

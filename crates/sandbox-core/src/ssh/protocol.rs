@@ -9,6 +9,7 @@
 //! | start a job | `env` [`JOB`] = id, then `exec` | exit-status 0 once it runs; 126 or 127 and a message if it cannot |
 //! | attach to a job | `env` [`JOB`], [`JOB_OFFSET`], [`JOB_FOLLOW`], then `subsystem` [`JOB_SUBSYSTEM`] | the log from that byte, then the job's exit-status or exit-signal if it has ended; `signal` requests reach the job |
 //! | list jobs | `subsystem` [`JOBS_SUBSYSTEM`] | one line of JSON per job, see [`JobRecord`] |
+//! | run a command or start a job as a user | `env` [`RUN_AS`], with a reply; if that is a failure, `env` [`UNKNOWN_USER`] asks whether there is no such user; then as below | success if it can |
 //! | run a command | `env` [`OUTPUT_GRACE_MS`], then `exec` | the output and the end of the command; [`NOTICE_DATA`] for what they lack |
 //! | extend the `ttl` | `env` [`EXTEND_SECONDS`], then `subsystem` [`LIFETIME_SUBSYSTEM`] | exit-status 0 and the seconds left, as decimal text |
 //! | start a `ttl` | `env` [`TTL_SECONDS`], then `subsystem` [`LIFETIME_SUBSYSTEM`] | as above |
@@ -92,7 +93,13 @@ pub const JOB_FOLLOW: &str = "SANDBOX_JOB_FOLLOW";
 /// Environment request: the [`output_grace`](crate::ExecRequest::output_grace) of a command, in
 /// milliseconds and decimal.
 pub const OUTPUT_GRACE_MS: &str = "SANDBOX_OUTPUT_GRACE_MS";
-/// The names of all environment requests of this protocol. No command gets such a variable.
+/// Environment request: the user to run the command as, by name or number. A server of a version without it refuses it,
+/// as all of [`RESERVED_PREFIX`], and one that cannot run commands as this user does so, too, and runs no command on that
+/// channel.
+pub const RUN_AS: &str = "SANDBOX_SSHD_RUN_AS";
+/// Environment request: accepted if there is no user of this name or number.
+pub const UNKNOWN_USER: &str = "SANDBOX_SSHD_UNKNOWN_USER";
+/// The names of all environment requests of this protocol but those of [`RESERVED_PREFIX`]. No command gets such a variable.
 pub const RESERVED_NAMES: [&str; 10] = [
     JOB,
     JOB_OFFSET,

@@ -5,6 +5,7 @@ mod env_script;
 mod input;
 mod optional;
 mod request;
+mod run_as;
 mod signal_fallback;
 mod signals;
 mod sink;

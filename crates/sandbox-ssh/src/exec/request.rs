@@ -10,6 +10,7 @@ use sandbox_core::{
 };
 
 use super::env_script::{self, EnvScript};
+use super::run_as::{check_user, request_user};
 use super::signal_fallback::CommandTag;
 use crate::channel::OpenChannel;
 use crate::text::escape;
@@ -32,6 +33,8 @@ pub(crate) struct StartRequest {
     /// Variables of [`protocol`], which only sandbox-sshd understands.
     control: Vec<(&'static str, String)>,
     pty: Option<Pty>,
+    /// Whom the program runs as, if the caller has chosen.
+    user: Option<String>,
     /// Sent by the SDK for its own needs: not measured, and without a fallback for signals.
     internal: bool,
     /// The program is killed if it runs longer.
@@ -57,8 +60,10 @@ pub(super) struct Started {
 
 impl StartRequest {
     pub(crate) fn for_command(request: ExecRequest) -> Result<Self> {
+        request.user.as_deref().map_or(Ok(()), check_user)?;
         Ok(Self {
             program: Program::Command(request.command_line()?),
+            user: request.user,
             timeout: request.timeout,
             output_grace: request.output_grace,
             env: request.env,
@@ -99,6 +104,7 @@ impl StartRequest {
             env: Env::default(),
             control,
             pty: None,
+            user: None,
             internal: true,
             timeout,
             output_grace: None,
@@ -175,6 +181,9 @@ impl StartRequest {
         &'a self,
         channel: &mut OpenChannel,
     ) -> Result<Vec<(&'a str, &'a str)>> {
+        if let Some(user) = &self.user {
+            request_user(channel, user).await?;
+        }
         let is_sandbox_sshd = channel.conn().is_sandbox_sshd();
         if let (Some(grace), true) = (self.output_grace, is_sandbox_sshd) {
             let grace = grace.min(ExecRequest::MAX_OUTPUT_GRACE);
@@ -234,12 +243,20 @@ impl StartRequest {
     }
 
     fn needs_sandbox_sshd(&self) -> bool {
-        !self.control.is_empty() || matches!(self.program, Program::Subsystem(_))
+        !self.control.is_empty()
+            || self.user.is_some()
+            || matches!(self.program, Program::Subsystem(_))
     }
 
     fn unsupported_error(&self, server: &str) -> Error {
         let server = format!("the server ({server})");
         match &self.program {
+            Program::Command(_) if self.user.is_some() => Error::unsupported_because(
+                "running commands as another user",
+                server,
+                "only sandbox-sshd does",
+                "use sandbox-sshd in the sandbox, or su(1) or sudo(8) in the command",
+            ),
             Program::Subsystem(protocol::LIFETIME_SUBSYSTEM) => Error::unsupported_because(
                 "extending the ttl",
                 server,
@@ -310,7 +327,7 @@ async fn request_pty(channel: &mut OpenChannel, pty: &Pty) -> Result<()> {
 }
 
 /// Waits for the reply to the oldest request without one; whether the server accepted it.
-async fn is_accepted(channel: &mut OpenChannel) -> Result<bool> {
+pub(super) async fn is_accepted(channel: &mut OpenChannel) -> Result<bool> {
     let kill_switch = channel.conn().kill_switch().clone();
     loop {
         let message = tokio::select! {
@@ -330,7 +347,10 @@ async fn is_accepted(channel: &mut OpenChannel) -> Result<bool> {
     }
 }
 
-fn check_sent(channel: &OpenChannel, result: std::result::Result<(), russh::Error>) -> Result<()> {
+pub(super) fn check_sent(
+    channel: &OpenChannel,
+    result: std::result::Result<(), russh::Error>,
+) -> Result<()> {
     result.map_err(|source| {
         let why = channel.conn().state.end_reason().unwrap_or(LOST);
         Error::connection(ConnectionStage::Channel, why, Some(source.into()))

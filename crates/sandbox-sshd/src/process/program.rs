@@ -33,7 +33,8 @@ pub(crate) struct Program {
 
 impl Program {
     /// Parses the command line of an `exec` request. The form that the SDK's client sends needs no
-    /// shell. Any other command line is passed to one.
+    /// shell. Any other command line is passed to one. It starts in `home`, or in a directory that is
+    /// relative to it.
     ///
     /// # Errors
     ///
@@ -41,6 +42,7 @@ impl Program {
     pub(crate) fn from_command_line(
         config: &ServerConfig,
         line: &[u8],
+        home: &Path,
         env: Vec<(OsString, OsString)>,
     ) -> Result<Self, StartError> {
         let parsed = CommandLine::parse(line);
@@ -57,7 +59,7 @@ impl Program {
         let env = add_shell(env, &shell);
         let Some(parsed) = parsed else {
             let shell = shell?;
-            refuse_32_bit_program(config, &shell, &config.home)?;
+            refuse_32_bit_program(config, &shell, home)?;
             let argv = vec![
                 shell.clone().into(),
                 "-c".into(),
@@ -67,14 +69,14 @@ impl Program {
                 path: shell,
                 argv,
                 env,
-                directory: config.home.clone(),
+                directory: home.to_owned(),
                 interpreter: None,
                 identity: None,
             });
         };
         let directory = match parsed.directory {
-            Some(directory) => config.home.join(OsString::from_vec(directory)),
-            None => config.home.clone(),
+            Some(directory) => home.join(OsString::from_vec(directory)),
+            None => home.to_owned(),
         };
         let argv = parsed.argv.into_iter().map(OsString::from_vec).collect();
         Self::find(config, argv, directory, env, shell)
@@ -124,20 +126,21 @@ impl Program {
     /// If there is no shell, or if the home directory cannot be entered.
     pub(crate) fn for_login(
         config: &ServerConfig,
+        home: &Path,
         env: Vec<(OsString, OsString)>,
     ) -> Result<Self, StartError> {
         let shell = find_shell(config, &env);
         let env = add_shell(env, &shell);
         let shell = shell?;
-        refuse_32_bit_program(config, &shell, &config.home)?;
+        refuse_32_bit_program(config, &shell, home)?;
         let mut name = OsString::from("-");
         name.push(shell.file_name().unwrap_or(shell.as_os_str()));
-        check_directory(&config.home)?;
+        check_directory(home)?;
         Ok(Self {
             path: shell,
             argv: vec![name],
             env,
-            directory: config.home.clone(),
+            directory: home.to_owned(),
             interpreter: None,
             identity: None,
         })

@@ -1,6 +1,7 @@
 //! Users and their groups, as the files of the image list them (passwd(5), group(5)).
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
@@ -51,6 +52,17 @@ pub(crate) enum UserProblem {
     NotPermitted,
 }
 
+impl fmt::Display for UserProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unknown => "there is no such user in the sandbox",
+            Self::NotPermitted => {
+                "cannot run a program as another user: the sandbox's server is not root, or may not change its user"
+            }
+        })
+    }
+}
+
 impl User {
     /// Finds a user by name, or by number. `own_name` is the name that the server itself has been given.
     ///
@@ -86,6 +98,51 @@ impl User {
             groups,
         };
         Ok(Self::Other(Box::new(account), identity))
+    }
+
+    /// Whom its programs run as; `None` for the user of the server.
+    pub(crate) fn identity(&self) -> Option<&Identity> {
+        match self {
+            Self::Own => None,
+            Self::Other(_, identity) => Some(identity),
+        }
+    }
+
+    /// The variables that its programs have in place of those of the server's user.
+    pub(crate) fn variables(&self) -> Vec<(OsString, OsString)> {
+        match self {
+            Self::Own => Vec::new(),
+            Self::Other(account, _) => account.variables(account.own_home()),
+        }
+    }
+
+    /// Where its programs start: in its home directory, or in the root directory as after login(1) if there is no such
+    /// directory. `own` is that of the server's user.
+    pub(crate) fn directory<'a>(&'a self, own: &'a Path) -> &'a Path {
+        match self {
+            Self::Own => own,
+            Self::Other(account, _) => Some(account.own_home())
+                .filter(|home| home.is_dir())
+                .unwrap_or(Path::new("/")),
+        }
+    }
+}
+
+impl Account {
+    /// The variables that depend on the user.
+    pub(crate) fn variables(&self, home: &Path) -> Vec<(OsString, OsString)> {
+        let mut variables = vec![
+            ("HOME".into(), home.into()),
+            ("USER".into(), self.name.clone().into()),
+            ("LOGNAME".into(), self.name.clone().into()),
+        ];
+        let shell = self.shell.clone();
+        variables.extend(shell.map(|shell| ("SHELL".into(), shell.into())));
+        variables
+    }
+
+    fn own_home(&self) -> &Path {
+        self.home.as_deref().unwrap_or(Path::new("/"))
     }
 }
 

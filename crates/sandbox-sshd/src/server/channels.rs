@@ -200,7 +200,7 @@ impl Channels {
             channel.refuse_as_too_long();
             return false;
         }
-        channel.set_env(name, value)
+        channel.set_env(name, value, &self.server.config)
     }
 
     /// Opens a terminal for the command that will be started. Returns `false` if there is none.

@@ -7,6 +7,7 @@ mod handler;
 mod keys;
 mod logins;
 mod owner;
+mod parameters;
 mod request;
 mod reverse;
 mod ssh_config;

@@ -1,21 +1,23 @@
 //! From the request on a channel to the task that serves it.
 
+use std::ffi::OsString;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use russh::ChannelOpenFailure;
 use russh::server::ChannelOpenHandle;
 use sandbox_core::protocol::ClaimRefusal;
-use sandbox_core::{ExecRequest, Notice, protocol};
+use sandbox_core::{Notice, protocol};
 
-use super::claim::ClaimVariables;
 use super::owner::OpenConnection;
+use super::parameters::{NewLifetime, Parameters};
 use super::state::ServerState;
 use crate::channel::forward;
 use crate::channel::io::{ChannelIo, send_unless_closed};
 use crate::channel::output::{ChannelClosed, Exit};
-use crate::config::RESERVED_ENV_PREFIX;
+use crate::config::{RESERVED_ENV_PREFIX, ServerConfig};
 use crate::guest;
 use crate::jobs::{self, AttachOptions};
 use crate::lifetime::{Activity, ActivityGuard};
@@ -23,6 +25,7 @@ use crate::process::command::{self, Graces, report_start_error};
 use crate::process::environment::{Environment, command_environment, set_variable};
 use crate::process::program::{Program, StartError};
 use crate::process::pty::Terminal;
+use crate::process::user::{User, UserProblem};
 use crate::sftp;
 use crate::tree;
 
@@ -56,31 +59,11 @@ pub(crate) struct UnstartedChannel {
     activity: ActivityGuard,
     env: Vec<(String, String)>,
     parameters: Parameters,
+    /// Whom the command runs as, or why it cannot.
+    user: Result<User, UserProblem>,
     terminal: Option<Terminal>,
     /// The client has sent more variables and parts of a command line than are kept.
     is_too_long: bool,
-}
-
-/// The variables by which the SDK's own client passes parameters (see [`protocol`]).
-#[derive(Default)]
-struct Parameters {
-    job: Option<String>,
-    offset: Option<String>,
-    follow: Option<String>,
-    extend: Option<String>,
-    /// The beginning of the command line.
-    command: Vec<u8>,
-    output_grace: Option<String>,
-    ttl: Option<String>,
-    claim: ClaimVariables,
-}
-
-/// What a client asks of the sandbox's lifetime.
-enum NewLifetime {
-    /// To live at least this long from now on.
-    Extended(Duration),
-    /// To end this long from now.
-    Started(Duration),
 }
 
 impl UnstartedChannel {
@@ -90,6 +73,7 @@ impl UnstartedChannel {
             activity,
             env: Vec::new(),
             parameters: Parameters::default(),
+            user: Ok(User::Own),
             terminal: None,
             is_too_long: false,
         }
@@ -102,34 +86,27 @@ impl UnstartedChannel {
 
     /// Sets a variable for the command. Returns `false` if no command can have it. Parameters of
     /// the protocol are kept from the command.
-    pub(crate) fn set_env(&mut self, name: &str, value: &str) -> bool {
-        let parameter = match name {
-            protocol::JOB => &mut self.parameters.job,
-            protocol::JOB_OFFSET => &mut self.parameters.offset,
-            protocol::JOB_FOLLOW => &mut self.parameters.follow,
-            protocol::EXTEND_SECONDS => &mut self.parameters.extend,
-            protocol::TTL_SECONDS => &mut self.parameters.ttl,
-            protocol::CLAIM_KEY => &mut self.parameters.claim.key,
-            protocol::CLAIM_ATTACH_SECONDS => &mut self.parameters.claim.attach,
-            protocol::CLAIM_MAX_SECONDS => &mut self.parameters.claim.max,
-            protocol::COMMAND_PART => {
-                let part = protocol::decode_command_part(value);
-                let is_valid = part.is_some();
-                self.parameters.command.extend(part.unwrap_or_default());
-                return is_valid;
+    pub(crate) fn set_env(&mut self, name: &str, value: &str, config: &ServerConfig) -> bool {
+        let find_user = || User::find(value, config.user.as_deref());
+        match name {
+            protocol::RUN_AS => {
+                self.user = find_user();
+                return self.user.is_ok();
             }
-            protocol::OUTPUT_GRACE_MS => &mut self.parameters.output_grace,
-            _ if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') => {
-                return false;
-            }
-            _ if name.starts_with(RESERVED_ENV_PREFIX) => return false,
-            _ => {
-                self.env.push((name.to_owned(), value.to_owned()));
-                return true;
-            }
-        };
-        *parameter = Some(value.to_owned());
-        true
+            protocol::UNKNOWN_USER => return find_user() == Err(UserProblem::Unknown),
+            _ => {}
+        }
+        if let Some(is_valid) = self.parameters.set(name, value) {
+            return is_valid;
+        }
+        let is_settable = !name.is_empty()
+            && !name.contains(['=', '\0'])
+            && !value.contains('\0')
+            && !name.starts_with(RESERVED_ENV_PREFIX);
+        if is_settable {
+            self.env.push((name.to_owned(), value.to_owned()));
+        }
+        is_settable
     }
 
     pub(crate) fn set_terminal(&mut self, terminal: Terminal) {
@@ -140,7 +117,7 @@ impl UnstartedChannel {
     pub(crate) fn can_serve(&self, request: &Request, server: &ServerState) -> bool {
         match request {
             Request::AttachJob => self.attach_options(server).is_some(),
-            Request::SetLifetime => self.new_lifetime().is_some(),
+            Request::SetLifetime => self.parameters.new_lifetime().is_some(),
             Request::Exec(_)
             | Request::Shell
             | Request::Sftp
@@ -165,18 +142,13 @@ impl UnstartedChannel {
             Request::Exec(line) => {
                 let mut whole = std::mem::take(&mut self.parameters.command);
                 whole.extend(line);
-                let program = self.environment(server).and_then(|environment| {
-                    let variables = environment.variables;
-                    let program = Program::from_command_line(&server.config, &whole, variables)?;
-                    Ok((program, environment.is_truncated))
+                let program = self.find_program(server, |config, directory, env| {
+                    Program::from_command_line(config, &whole, directory, env)
                 });
                 self.start(program, server).await
             }
             Request::Shell => {
-                let program = self.environment(server).and_then(|environment| {
-                    let program = Program::for_login(&server.config, environment.variables)?;
-                    Ok((program, environment.is_truncated))
-                });
+                let program = self.find_program(server, Program::for_login);
                 self.start(program, server).await
             }
             Request::Sftp => sftp::serve(server.config.home.clone(), self.channel).await,
@@ -193,7 +165,7 @@ impl UnstartedChannel {
                 send_unless_closed(&closed, listing).await
             }
             Request::SetLifetime => {
-                let left = match self.new_lifetime() {
+                let left = match self.parameters.new_lifetime() {
                     Some(NewLifetime::Extended(time)) => server.lifetime.extend(time),
                     Some(NewLifetime::Started(ttl)) => server.lifetime.start_ttl(ttl),
                     // The reply to the request was a failure.
@@ -250,7 +222,8 @@ impl UnstartedChannel {
         program: Result<(Program, bool), StartError>,
         server: &ServerState,
     ) -> Result<(), ChannelClosed> {
-        let output_grace = self.output_grace(server);
+        let chosen_grace = self.parameters.output_grace();
+        let output_grace = chosen_grace.unwrap_or(server.config.output_grace);
         let (program, is_truncated) = match program {
             Ok((program, is_truncated)) => (Ok(program), is_truncated),
             Err(error) => (Err(error), false),
@@ -315,11 +288,41 @@ impl UnstartedChannel {
         Ok(())
     }
 
-    fn environment(&self, server: &ServerState) -> Result<Environment, StartError> {
+    /// Finds the program that `find` returns for a configuration, a directory to start in and an environment. Also
+    /// returns whether that environment is truncated.
+    fn find_program(
+        &self,
+        server: &ServerState,
+        find: impl FnOnce(
+            &ServerConfig,
+            &Path,
+            Vec<(OsString, OsString)>,
+        ) -> Result<Program, StartError>,
+    ) -> Result<(Program, bool), StartError> {
         self.check_length()?;
+        // The client may not have waited for the reply.
+        let user = self
+            .user
+            .as_ref()
+            .map_err(|problem| StartError::not_runnable(problem.to_string()))?;
+        let environment = self.environment(server, user);
+        let directory = user.directory(&server.config.home);
+        let program = find(&server.config, directory, environment.variables)?;
+        let identity = user.identity().cloned();
+        Ok((
+            Program {
+                identity,
+                ..program
+            },
+            environment.is_truncated,
+        ))
+    }
+
+    fn environment(&self, server: &ServerState, user: &User) -> Environment {
         let requested = self.env.iter();
         let requested = requested.map(|(name, value)| (name.into(), value.into()));
-        let mut env = command_environment(&server.config, requested);
+        let variables = user.variables().into_iter().chain(requested);
+        let mut env = command_environment(&server.config, variables);
         if let Some(terminal) = &self.terminal {
             set_variable(
                 &mut env.variables,
@@ -331,17 +334,7 @@ impl UnstartedChannel {
                 set_variable(&mut env.variables, "SSH_TTY".into(), device.into());
             }
         }
-        Ok(env)
-    }
-
-    /// How long the output of the command is read after its end.
-    fn output_grace(&self, server: &ServerState) -> Duration {
-        let requested = self.parameters.output_grace.as_deref();
-        requested
-            .and_then(|text| text.parse().ok())
-            .map_or(server.config.output_grace, |milliseconds| {
-                Duration::from_millis(milliseconds).min(ExecRequest::MAX_OUTPUT_GRACE)
-            })
+        env
     }
 
     fn attach_options(&self, server: &ServerState) -> Option<AttachOptions> {
@@ -355,17 +348,6 @@ impl UnstartedChannel {
             offset,
             follow: self.parameters.follow.as_deref() == Some("1"),
         })
-    }
-
-    /// How long the client wants the sandbox to live from now on. `None` unless exactly one of the
-    /// two variables is a number of seconds.
-    fn new_lifetime(&self) -> Option<NewLifetime> {
-        let seconds = |text: &str| text.parse().ok().map(Duration::from_secs);
-        match (&self.parameters.extend, &self.parameters.ttl) {
-            (Some(time), None) => seconds(time).map(NewLifetime::Extended),
-            (None, Some(ttl)) => seconds(ttl).map(NewLifetime::Started),
-            (None, None) | (Some(_), Some(_)) => None,
-        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a command finds: variables, shell, standard streams.
 
-use sandbox_core::{Notice, environment_file};
+use sandbox_core::{Notice, environment_file, protocol};
 
 use crate::PIPE;
 use crate::support::client::{LONG, TestSandbox, collect, exec, exec_with, open};
@@ -135,4 +135,23 @@ async fn standard_streams_are_blocking() {
         tokio::task::spawn_blocking(move || crate::support::wait_until(LONG, || done.exists()));
     assert!(ended.await.unwrap());
     check("job");
+}
+
+/// Clients that do not wait for the reply must not run a command as somebody else than they asked for.
+#[tokio::test]
+async fn a_command_without_its_user_does_not_run() {
+    let sandbox = TestSandbox::new(|config| config.with_user("me"));
+    let client = sandbox.connect(PIPE).await;
+    let run_as = |user| [(protocol::RUN_AS, user)];
+    let line = "env; touch ran";
+    for user in ["no such user", "", "root:x"] {
+        let ended = exec_with(&client, &run_as(user), line).await;
+        assert_eq!(ended.code, Some(126), "{ended:?}");
+        assert!(ended.stderr.contains("no such user"), "{ended:?}");
+    }
+    assert!(!sandbox.home.path().join("ran").exists());
+    let ended = exec_with(&client, &run_as("me"), line).await;
+    let variables = String::from_utf8(ended.stdout).unwrap();
+    assert!(variables.contains("USER=me\n") && !variables.contains(protocol::RUN_AS));
+    assert!(sandbox.home.path().join("ran").exists());
 }

@@ -131,6 +131,25 @@ impl Command {
         self
     }
 
+    /// Runs it as this user of the sandbox, by name or number, with the groups of that user. It starts in the home
+    /// directory of that user, to which [`current_dir`](Self::current_dir) is then relative, or in `/` if there is none.
+    ///
+    /// Another user than the sandbox's own needs a server that is root: in a Pod whose image is root, not on this machine
+    /// with isolation. Otherwise the command fails with [`Error::Unsupported`](crate::Error::Unsupported), and for a user
+    /// that does not exist with [`Error::Refused`](crate::Error::Refused)
+    /// ([`UnknownUser`](crate::RefusalCode::UnknownUser)). Nothing was started then.
+    ///
+    /// ```no_run
+    /// # async fn example(sbx: sandbox::Sandbox) -> sandbox::Result<()> {
+    /// sbx.command("pytest").user("nobody").current_dir("/srv").output().await?.check()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn user(mut self, user: impl Into<String>) -> Self {
+        self.request.user = Some(user.into());
+        self
+    }
+
     /// Passes these bytes to its standard input.
     pub fn stdin(mut self, bytes: impl Into<Bytes>) -> Self {
         self.input = Input::Bytes(bytes.into());
@@ -219,6 +238,8 @@ impl Command {
     /// # Errors
     ///
     /// * [`Error::Invalid`](crate::Error::Invalid) for an invalid argument;
+    /// * [`Error::Unsupported`](crate::Error::Unsupported) and [`Error::Refused`](crate::Error::Refused) for a
+    ///   [`user`](Self::user);
     /// * [`Error::Connection`](crate::Error::Connection) if the command could not be sent;
     /// * [`Error::Command`](crate::Error::Command) if it timed out, or its end is unknown because
     ///   the connection was lost.

@@ -13,7 +13,7 @@ use crate::guest::refusals::refuse_user;
 use crate::process::environment::command_environment;
 use crate::process::program::{Program, StartError};
 use crate::process::pty::Terminal;
-use crate::process::user::{Account, User};
+use crate::process::user::User;
 
 /// How much of a frame the rest of an entry of a list takes.
 const ENTRY_ROOM: usize = 64;
@@ -91,7 +91,7 @@ pub(super) fn find_program(
     check_directory(&directory)?;
     let mut variables = Vec::new();
     if let Some(account) = &account {
-        variables.extend(variables_of(account, home));
+        variables.extend(account.variables(home));
     }
     if let Some(terminal) = terminal {
         variables.push(("TERM".into(), DEFAULT_TERM.into()));
@@ -111,18 +111,6 @@ pub(super) fn find_program(
         },
         is_truncated: environment.is_truncated,
     }))
-}
-
-/// The variables that depend on the user.
-fn variables_of(account: &Account, home: &Path) -> Vec<(OsString, OsString)> {
-    let mut variables = vec![
-        ("HOME".into(), home.into()),
-        ("USER".into(), account.name.clone().into()),
-        ("LOGNAME".into(), account.name.clone().into()),
-    ];
-    let shell = account.shell.clone();
-    variables.extend(shell.map(|shell| ("SHELL".into(), shell.into())));
-    variables
 }
 
 fn resolve(directory: &FilePath, home: &Path) -> Result<PathBuf, Refusal> {
