@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use pyo3::prelude::*;
-use sandbox::{Client, Error, ExecRequest, Result, SandboxBuilder};
+use sandbox::{Client, Egress, Error, ExecRequest, Result, SandboxBuilder};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::core::arguments::optional_duration;
@@ -31,8 +31,53 @@ pub(crate) struct CreateOptions {
     create_timeout: Option<f64>,
     on_expiry: Option<String>,
     detached: bool,
+    egress: EgressRules,
+    egress_unverified: bool,
     /// For each backend, its options as JSON.
     backend_options: BTreeMap<String, String>,
+}
+
+/// What a sandbox may reach, a dictionary with all of these keys.
+#[derive(FromPyObject, Clone)]
+#[pyo3(from_item_all)]
+pub(crate) struct EgressRules {
+    /// A preset, or rules in the notation of `SANDBOX_EGRESS`.
+    egress: Option<String>,
+    egress_allow: Vec<String>,
+    egress_deny: Vec<String>,
+}
+
+impl EgressRules {
+    /// The rules, in addition to `default` if there is no preset; `None` if there are none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for what is no preset and no rule.
+    fn into_rules(self, default: Option<&Egress>) -> Result<Option<Egress>> {
+        if self.egress.is_none() && self.egress_allow.is_empty() && self.egress_deny.is_empty() {
+            return Ok(None);
+        }
+        let mut rules = match self.egress {
+            Some(rules) => rules.parse()?,
+            None => default.cloned().unwrap_or_else(Egress::none),
+        };
+        for rule in &self.egress_allow {
+            rules = rules.allow(rule)?;
+        }
+        for rule in &self.egress_deny {
+            rules = rules.deny(rule)?;
+        }
+        Ok(Some(rules))
+    }
+
+    /// The rules; without any, nothing is allowed.
+    ///
+    /// # Errors
+    ///
+    /// As [`into_rules`](Self::into_rules).
+    pub(crate) fn into_certain_rules(self) -> Result<Egress> {
+        Ok(self.into_rules(None)?.unwrap_or_else(Egress::none))
+    }
 }
 
 /// An initial command: arguments, or a line for the shell.
@@ -109,6 +154,12 @@ impl CreateOptions {
         }
         if self.detached {
             builder = builder.detached();
+        }
+        if let Some(rules) = self.egress.into_rules(builder.egress_rules())? {
+            builder = builder.egress(rules);
+        }
+        if self.egress_unverified {
+            builder = builder.unverified_egress();
         }
         for (backend, options) in self.backend_options {
             let options = serde_json::from_str(&options).map_err(|error| {

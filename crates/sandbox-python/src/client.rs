@@ -9,6 +9,7 @@ use sandbox::{Client, ListFilter, Result, SandboxId, Settings, SweepOptions};
 
 use crate::builder::{CreateOptions, report_events};
 use crate::calls::{Shared, nothing, object, operation, reporting_operation, share};
+use crate::egress::keep_decisions;
 use crate::errors::checked;
 use crate::operation::Operation;
 use crate::pools::{ClaimOptions, PoolOptions, RawPool};
@@ -86,7 +87,8 @@ impl RawClient {
     fn create(&self, options: CreateOptions, on_event: Option<Py<PyAny>>) -> Operation {
         reporting_operation(&self.client, on_event, |client, reports| async move {
             let builder = report_events(options.into_builder(&client)?, reports);
-            new_sandbox(builder.create().await?)
+            let (builder, decisions) = keep_decisions(builder);
+            new_sandbox(builder.create().await?, decisions)
         })
     }
 
@@ -101,14 +103,14 @@ impl RawClient {
         reporting_operation(&self.client, on_event, |client, reports| async move {
             let builder = report_events(options.into_builder(&client)?, reports);
             let claimed = claim.apply(builder.from_pool(pool))?.create().await?;
-            new_sandbox(claimed)
+            new_sandbox(claimed, None)
         })
     }
 
     fn connect(&self, id: String) -> Operation {
         operation(&self.client, |client| async move {
             let id: SandboxId = id.parse()?;
-            object(RawSandbox::new(client.connect(&id).await?))
+            object(RawSandbox::new(client.connect(&id).await?, None))
         })
     }
 

@@ -11,6 +11,7 @@ mod calls;
 mod client;
 mod core;
 mod delivery;
+mod egress;
 mod errors;
 mod event_loop;
 mod files;
@@ -25,6 +26,7 @@ mod runtime;
 mod sandbox_object;
 mod transfers;
 mod value;
+mod watching;
 
 use pyo3::prelude::*;
 
@@ -57,5 +59,8 @@ fn _sandbox(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<jobs::RawJob>()?;
     module.add_class::<ports::RawForward>()?;
     module.add_class::<pools::RawPool>()?;
+    module.add_class::<egress::RawEgress>()?;
+    module.add_class::<egress::RawDecisions>()?;
+    module.add_class::<watching::RawWatch>()?;
     Ok(())
 }

@@ -139,7 +139,7 @@ impl RawPool {
 impl RawPool {
     fn take(&self, options: TakeOptions) -> Operation {
         operation(&self.pool, |pool| async move {
-            new_sandbox(options.apply(pool.take())?.await?)
+            new_sandbox(options.apply(pool.take())?.await?, None)
         })
     }
 

@@ -3,8 +3,8 @@
 use std::time::SystemTime;
 
 use sandbox::{
-    Diagnosis, ExecEvent, FileInfo, JobRecord, Notice, Output, PoolStatus, SandboxEvent,
-    SandboxInfo, TransferReport, TreeReport, Usage,
+    Diagnosis, EgressEvent, ExecEvent, FileInfo, JobRecord, Notice, Output, PoolStatus,
+    SandboxEvent, SandboxInfo, TransferReport, TreeReport, Usage,
 };
 
 use crate::core::arguments::returncode;
@@ -216,5 +216,26 @@ pub(crate) fn pool_record(status: &PoolStatus) -> Value {
             }),
         ),
         ("is_closed", Value::Bool(status.is_closed)),
+    ])
+}
+
+pub(crate) fn decision_record(event: &EgressEvent) -> Value {
+    Value::Record(vec![
+        ("at", Value::time(event.time)),
+        ("outcome", Value::text(event.outcome.as_str())),
+        ("host", Value::text(&event.host)),
+        ("port", Value::Int(event.port.into())),
+        (
+            "address",
+            Value::optional(event.address, |address| Value::text(address.to_string())),
+        ),
+        ("rule", Value::optional(event.rule.as_ref(), Value::text)),
+        (
+            "reason",
+            Value::optional(event.reason.as_ref(), Value::text),
+        ),
+        ("sent", Value::Int(event.sent)),
+        ("received", Value::Int(event.received)),
+        ("lost", Value::Int(event.lost)),
     ])
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use futures_util::TryStreamExt;
 use pyo3::prelude::*;
@@ -9,6 +10,7 @@ use sandbox::{Command, Error, LogOptions, Result, Sandbox};
 
 use crate::calls::{Shared, nothing, object, operation, share};
 use crate::core::arguments::{duration, optional_duration};
+use crate::egress::{DecisionSlot, Decisions, RawEgress};
 use crate::errors::checked;
 use crate::files::RawFiles;
 use crate::jobs::RawJob;
@@ -19,6 +21,7 @@ use crate::records::{diagnosis_record, info_record, job_record, output_record, u
 use crate::runtime;
 use crate::transfers::RawTransfers;
 use crate::value::{NewObject, Outcome, Value};
+use crate::watching::begin_watch;
 
 /// The most bytes of a log that are returned: 16 MiB, its end.
 const LOG_CAP: usize = 16 << 20;
@@ -42,6 +45,7 @@ pub(crate) struct CommandOptions {
     output_cap: Option<usize>,
     input: Option<Vec<u8>>,
     is_stdin_piped: bool,
+    user: Option<String>,
     /// Columns and rows.
     pty: Option<(u16, u16)>,
     term: Option<String>,
@@ -65,6 +69,9 @@ impl CommandOptions {
         }
         for (name, value) in self.env {
             command = command.env(name, value);
+        }
+        if let Some(user) = self.user {
+            command = command.user(user);
         }
         if let Some(timeout) = optional_duration("timeout", self.timeout)? {
             command = command.timeout(timeout);
@@ -107,28 +114,39 @@ fn os_text(bytes: &[u8]) -> std::borrow::Cow<'_, std::ffi::OsStr> {
 #[pyclass(frozen, module = "sandbox_sdk._sandbox")]
 pub(crate) struct RawSandbox {
     sandbox: Shared<Sandbox>,
+    decisions: DecisionSlot,
 }
 
 impl RawSandbox {
-    pub(crate) fn new(sandbox: Sandbox) -> Self {
+    pub(crate) fn new(sandbox: Sandbox, decisions: Option<Arc<Decisions>>) -> Self {
         Self {
             sandbox: share(sandbox),
+            decisions: DecisionSlot::new(decisions),
         }
     }
 }
 
 /// Returns a sandbox that was just created, as a result. If it reaches no caller, because that was interrupted at the
 /// same moment, it is deleted.
-pub(crate) fn new_sandbox(sandbox: Sandbox) -> Outcome {
-    Ok(Value::Object(Box::new(NewSandbox(Some(sandbox)))))
+pub(crate) fn new_sandbox(sandbox: Sandbox, decisions: Option<Arc<Decisions>>) -> Outcome {
+    Ok(Value::Object(Box::new(NewSandbox {
+        sandbox: Some(sandbox),
+        decisions,
+    })))
 }
 
-struct NewSandbox(Option<Sandbox>);
+struct NewSandbox {
+    sandbox: Option<Sandbox>,
+    decisions: Option<Arc<Decisions>>,
+}
 
 impl NewObject for NewSandbox {
     fn into_object(mut self: Box<Self>, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        match self.0.take() {
-            Some(sandbox) => Ok(Py::new(py, RawSandbox::new(sandbox))?.into_any()),
+        match self.sandbox.take() {
+            Some(sandbox) => {
+                let raw = RawSandbox::new(sandbox, self.decisions.take());
+                Ok(Py::new(py, raw)?.into_any())
+            }
             None => Ok(py.None()),
         }
     }
@@ -136,7 +154,9 @@ impl NewObject for NewSandbox {
 
 impl Drop for NewSandbox {
     fn drop(&mut self) {
-        let Some(sandbox) = self.0.take() else { return };
+        let Some(sandbox) = self.sandbox.take() else {
+            return;
+        };
         match runtime::own_handle() {
             Some(runtime) => drop(runtime.spawn(async move {
                 if let Err(error) = sandbox.delete().await {
@@ -171,6 +191,16 @@ impl RawSandbox {
 
     fn transfers(&self) -> RawTransfers {
         RawTransfers::new(&self.sandbox)
+    }
+
+    fn egress(&self) -> RawEgress {
+        RawEgress::new(&self.sandbox, &self.decisions)
+    }
+
+    fn watch(&self, path: Vec<u8>, recursive: bool) -> Operation {
+        operation(&self.sandbox, move |sandbox| {
+            begin_watch(sandbox, path, recursive)
+        })
     }
 
     fn info(&self) -> Operation {
@@ -305,7 +335,10 @@ impl RawSandbox {
     /// Deletes the sandbox in the background, for a caller that was cancelled.
     fn delete_soon(&self, py: Python<'_>) -> PyResult<()> {
         let sandbox = checked(py, self.sandbox.get())?.clone();
-        drop(NewSandbox(Some(sandbox)));
+        drop(NewSandbox {
+            sandbox: Some(sandbox),
+            decisions: None,
+        });
         Ok(())
     }
 }

@@ -6,6 +6,7 @@ import doctest
 import importlib
 import inspect
 import pathlib
+import pkgutil
 import re
 import subprocess
 import sys
@@ -13,30 +14,21 @@ import sys
 import pytest
 
 import sandbox_sdk
-from sandbox_sdk import compat
+from sandbox_sdk import _create_options, compat
 
-MODULES = [
-    "sandbox_sdk",
-    "sandbox_sdk.async_client",
-    "sandbox_sdk.async_handles",
-    "sandbox_sdk.async_process",
-    "sandbox_sdk.async_sandbox",
-    "sandbox_sdk.client",
-    "sandbox_sdk.compat",
-    "sandbox_sdk.exceptions",
-    "sandbox_sdk.handles",
-    "sandbox_sdk.process",
-    "sandbox_sdk.sandbox",
-    "sandbox_sdk._completed",
-    "sandbox_sdk._sandbox_commands",
-    "sandbox_sdk._sandbox_files",
-    "sandbox_sdk.types",
-]
+# The adapters need packages of others.
+MODULES = sorted(
+    module.name
+    for module in pkgutil.walk_packages(sandbox_sdk.__path__, "sandbox_sdk.")
+    if not module.ispkg and module.name != "sandbox_sdk._sandbox" and ".adapters" not in module.name
+)
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", ["sandbox_sdk", *MODULES])
 def test_examples_in_docstrings(name, client):
     module = importlib.import_module(name)
+    if ">>>" not in inspect.getsource(module):
+        return
     with client.create() as sandbox:
         names = {**vars(sandbox_sdk), "asyncio": asyncio, "client": client, "sbx": sandbox}
         options = doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL
@@ -54,7 +46,9 @@ def test_programs_in_pages(page, state_dir):
         exec(compile(program, page, "exec"), names)
 
 
-@pytest.mark.parametrize("name", ["Client", "Sandbox", "Process", "ProcessInput", "Job", "Pool"])
+@pytest.mark.parametrize(
+    "name", ["Client", "Sandbox", "Process", "ProcessInput", "Job", "Pool", "FileWatch", "EgressEvents"]
+)
 def test_both_styles_have_the_same_methods(name):
     blocking = getattr(sandbox_sdk, name)
     awaited = getattr(sandbox_sdk, f"Async{name}")
@@ -72,6 +66,21 @@ def test_both_styles_have_the_same_methods(name):
         assert signature.return_annotation == theirs[key].return_annotation.replace("Async", ""), key
     properties = {key for key, value in inspect.getmembers(blocking) if isinstance(value, property)}
     assert properties | set(methods(blocking)) >= set(theirs) - {"backend", "location"}
+
+
+def test_every_option_has_a_type_and_a_form():
+    assert set(_create_options.CreateOptions.__annotations__) == set(_create_options._CREATE)
+    assert set(_create_options.TakeOptions.__annotations__) == set(_create_options._TAKE)
+    assert set(_create_options.EgressOptions.__annotations__) == set(_create_options._EGRESS)
+    described = set(re.findall(r":param (\w+):", sandbox_sdk.Client.create.__doc__))
+    # "memory: bytes; and so is disk".
+    assert described | {"disk"} == set(_create_options._CREATE) | {"on_event"}
+
+
+def test_an_unknown_option_is_a_type_error(client):
+    for call in (client.create, client.preflight, lambda **options: client.pool(size=1, **options)):
+        with pytest.raises(TypeError, match="'imagine'"):
+            call(imagine="all the people")
 
 
 def test_everything_that_is_exported_is_documented():

@@ -6,7 +6,17 @@ import subprocess
 from collections.abc import AsyncIterator
 from pathlib import PurePosixPath
 
-from sandbox_sdk import AsyncClient, AsyncProcess, Chunk, Client, CompletedProcess, Process, SandboxInfo
+from sandbox_sdk import (
+    AsyncClient,
+    AsyncProcess,
+    Chunk,
+    Client,
+    CompletedProcess,
+    EgressEvent,
+    FileEvent,
+    Process,
+    SandboxInfo,
+)
 
 
 def blocking(client: Client) -> None:
@@ -19,7 +29,11 @@ def blocking(client: Client) -> None:
         process: Process[str] = sbx.popen(["cat"], stdin=subprocess.PIPE, text=True)
         chunk: Chunk[str] = next(process)
         infos: list[SandboxInfo] = client.list()
-        print(out, raw, chunk.data, infos)
+        as_user: CompletedProcess[bytes] = sbx.run(["id"], user=1000)
+        decision: EgressEvent = next(sbx.egress_events())
+        changes: list[FileEvent] = list(sbx.watch("results"))
+        sbx.update_egress("packages", egress_allow=["api.example.com"])
+        print(out, raw, chunk.data, infos, as_user, decision.outcome, changes)
 
 
 async def awaited(client: AsyncClient) -> str:
@@ -37,6 +51,8 @@ def refused(client: Client) -> None:
         sbx.run(["ls"], unknown=1)  # type: ignore[call-overload]
         sbx.run(["ls"], env={"A": 1})  # type: ignore[dict-item]
         client.create(ttl="60")  # type: ignore[arg-type]
+        client.create(egress_allow=5)  # type: ignore[arg-type]
+        client.create(memmory="1Gi")  # type: ignore[call-arg]
         client.pool(size=1, images="x")  # type: ignore[call-arg]
         number: int = sbx.run(["ls"], errors="strict").stdout  # type: ignore[assignment]
         print(number)

@@ -14,7 +14,7 @@ A process that was forked from one that uses this package cannot use it: start p
 
 from ._sandbox import __version__
 from .async_client import AsyncClient
-from .async_handles import AsyncJob, AsyncPool
+from .async_handles import AsyncEgressEvents, AsyncFileWatch, AsyncJob, AsyncPool
 from .async_process import AsyncProcess, AsyncProcessInput
 from .async_sandbox import AsyncSandbox
 from .client import Client
@@ -42,13 +42,15 @@ from .exceptions import (
     SSHConnectionError,
     UnsupportedError,
 )
-from .handles import Forward, Job, Pool
+from .handles import EgressEvents, FileWatch, Forward, Job, Pool
 from .process import Process, ProcessInput
 from .sandbox import Sandbox
 from .types import (
     Chunk,
     CompletedProcess,
     Diagnosis,
+    EgressEvent,
+    FileEvent,
     FileInfo,
     JobInfo,
     JobLog,
@@ -65,6 +67,8 @@ from .types import (
 
 __all__ = [
     "AsyncClient",
+    "AsyncEgressEvents",
+    "AsyncFileWatch",
     "AsyncJob",
     "AsyncPool",
     "AsyncProcess",
@@ -79,8 +83,12 @@ __all__ = [
     "CompletedProcess",
     "ConfigError",
     "Diagnosis",
+    "EgressEvent",
+    "EgressEvents",
+    "FileEvent",
     "FileInfo",
     "FileTransferError",
+    "FileWatch",
     "ForkError",
     "Forward",
     "InvalidArgumentError",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 import os
 import signal as signals
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,6 +26,7 @@ class CommandOptions(TypedDict, total=False):
     cwd: StrPath | None
     env: Mapping[str, str] | None
     timeout: Duration | None
+    user: str | int | None
     pty: bool | tuple[int, int] | None
 
 
@@ -44,29 +44,6 @@ class PopenOptions(CommandOptions, total=False):
     shell: bool
     stdin: int | bool | None
     term: str | None
-
-
-class CreateOptions(TypedDict, total=False):
-    """The options of a new sandbox, as :meth:`Client.create` has them."""
-
-    name: str | None
-    image: str | None
-    cpu: str | int | float | None
-    memory: str | int | None
-    disk: str | int | None
-    pids: int | None
-    labels: Mapping[str, str] | None
-    annotations: Mapping[str, str] | None
-    env: Mapping[str, str] | None
-    secret_env: Mapping[str, str] | None
-    init: Iterable[str | Args]
-    ttl: Duration | None
-    max_lifetime: Duration | None
-    idle_timeout: Duration | None
-    create_timeout: Duration | None
-    on_expiry: str | None
-    detached: bool
-    backend_options: Mapping[str, Any] | None
 
 
 PIPE = -1
@@ -152,6 +129,7 @@ def command_options(
     cwd: StrPath | None = None,
     env: Mapping[str, str] | None = None,
     timeout: Duration | None = None,
+    user: str | int | None = None,
     output_cap: int | None = None,
     output_grace: Duration | None = None,
     is_stdin_piped: bool = False,
@@ -163,6 +141,7 @@ def command_options(
         "cwd": None if cwd is None else path_bytes(cwd, "cwd"),
         "env": list(texts(env, "env").items()),
         "timeout": seconds(timeout, "timeout"),
+        "user": user_name(user),
         "output_grace": seconds(output_grace, "output_grace"),
         "output_cap": output_cap,
         "input": input,
@@ -172,58 +151,13 @@ def command_options(
     }
 
 
-def create_options(
-    *,
-    name: str | None = None,
-    image: str | None = None,
-    cpu: str | int | float | None = None,
-    memory: str | int | None = None,
-    disk: str | int | None = None,
-    pids: int | None = None,
-    labels: Mapping[str, str] | None = None,
-    annotations: Mapping[str, str] | None = None,
-    env: Mapping[str, str] | None = None,
-    secret_env: Mapping[str, str] | None = None,
-    init: Iterable[str | Args] = (),
-    ttl: Duration | None = None,
-    max_lifetime: Duration | None = None,
-    idle_timeout: Duration | None = None,
-    create_timeout: Duration | None = None,
-    on_expiry: str | None = None,
-    detached: bool = False,
-    backend_options: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    return {
-        "name": name,
-        "image": image,
-        "cpu": amount(cpu),
-        "memory": amount(memory),
-        "disk": amount(disk),
-        "pids": pids,
-        "labels": texts(labels, "labels"),
-        "annotations": texts(annotations, "annotations"),
-        "env": texts(env, "env"),
-        "secret_env": texts(secret_env, "secret_env"),
-        "init": init_commands(init),
-        "ttl": seconds(ttl, "ttl"),
-        "max_lifetime": seconds(max_lifetime, "max_lifetime"),
-        "idle_timeout": seconds(idle_timeout, "idle_timeout"),
-        "create_timeout": seconds(create_timeout, "create_timeout"),
-        "on_expiry": on_expiry,
-        "detached": detached,
-        "backend_options": {name: json.dumps(options) for name, options in (backend_options or {}).items()},
-    }
-
-
-def init_commands(init: Iterable[str | Args]) -> list[str | list[bytes]]:
-    if isinstance(init, (str, bytes)):
-        raise TypeError("init must be a list of commands: init=[...]")
-    return [command if isinstance(command, str) else argv(command) for command in init]
-
-
-def amount(value: str | int | float | None) -> str | None:
-    """An amount in Kubernetes' notation; a number stands for itself."""
-    return None if value is None else str(value)
+def user_name(user: str | int | None) -> str | None:
+    """A user by name, or by number as text."""
+    if user is None or isinstance(user, str):
+        return user
+    if isinstance(user, bool) or not isinstance(user, int):
+        raise TypeError(f"user must be a name or a number, not {type(user).__name__}")
+    return str(user)
 
 
 def stdin_option(stdin: int | bool | None) -> bool:
@@ -247,39 +181,3 @@ def terminal(pty: bool | tuple[int, int] | None) -> tuple[int, int] | None:
         return (80, 24)
     columns, rows = pty
     return (columns, rows)
-
-
-def take_options(
-    labels: Mapping[str, str] | None,
-    annotations: Mapping[str, str] | None,
-    env: Mapping[str, str] | None,
-    secret_env: Mapping[str, str] | None,
-    init: Iterable[str | Args],
-    ttl: Duration | None,
-    on_expiry: str | None,
-) -> dict[str, Any]:
-    return {
-        "labels": texts(labels, "labels"),
-        "annotations": texts(annotations, "annotations"),
-        "env": texts(env, "env"),
-        "secret_env": texts(secret_env, "secret_env"),
-        "init": init_commands(init),
-        "ttl": seconds(ttl, "ttl"),
-        "on_expiry": on_expiry,
-    }
-
-
-def pool_options(
-    size: int,
-    max_size: int | None,
-    max_age: Duration | None,
-    concurrency: int | None,
-    on_empty: str | Duration,
-) -> dict[str, Any]:
-    return {
-        "size": size,
-        "max_size": max_size,
-        "max_age": seconds(max_age, "max_age"),
-        "concurrency": concurrency,
-        "on_empty": on_empty if isinstance(on_empty, str) else seconds(on_empty, "on_empty"),
-    }

@@ -206,6 +206,7 @@ class AsyncSandboxCommands(SandboxState):
         cwd: StrPath | None = None,
         env: Mapping[str, str] | None = None,
         timeout: Duration | None = None,
+        user: str | int | None = None,
         text: bool = False,
         encoding: str | None = None,
         errors: str | None = None,
@@ -220,6 +221,7 @@ class AsyncSandboxCommands(SandboxState):
             cwd=cwd,
             env=env,
             timeout=timeout,
+            user=user,
             is_stdin_piped=is_piped,
             pty=terminal(pty),
             term=term,
@@ -233,10 +235,11 @@ class AsyncSandboxCommands(SandboxState):
         shell: bool = False,
         cwd: StrPath | None = None,
         env: Mapping[str, str] | None = None,
+        user: str | int | None = None,
     ) -> AsyncJob:
         """As :meth:`Sandbox.start_job`."""
         program = line(args) if shell else argv(args)  # type: ignore[arg-type]
-        return AsyncJob(await finish(self._raw.start_job(command_options(program, cwd=cwd, env=env))))
+        return AsyncJob(await finish(self._raw.start_job(command_options(program, cwd=cwd, env=env, user=user))))
 
     async def jobs(self) -> list[JobInfo]:
         """As :meth:`Sandbox.jobs`."""

@@ -8,6 +8,7 @@ from ._arguments import StrPath, content, path_bytes
 from ._calls import finish
 from ._progress import progress_report
 from ._sandbox_state import SandboxState
+from .async_handles import AsyncFileWatch
 from .types import FileInfo, ProgressCallback, TransferReport, TreeReport
 
 
@@ -84,6 +85,10 @@ class AsyncSandboxFiles(SandboxState):
         """As :meth:`Sandbox.readlink`."""
         target: str = await finish(self._raw.files().readlink(path_bytes(path)))
         return target
+
+    async def watch(self, path: StrPath, *, recursive: bool = False) -> AsyncFileWatch:
+        """As :meth:`Sandbox.watch`."""
+        return AsyncFileWatch(await finish(self._raw.watch(path_bytes(path), recursive)))
 
     async def upload(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import threading
 import warnings
 import weakref
 from typing import Protocol
@@ -17,14 +18,18 @@ class Owner(Protocol):
 
 
 _open: weakref.WeakSet[Owner] = weakref.WeakSet()
+# A set must not grow while another thread lists it; a signal handler may create sandboxes, too.
+_lock = threading.RLock()
 
 
 def add(owner: Owner) -> None:
-    _open.add(owner)
+    with _lock:
+        _open.add(owner)
 
 
 def discard(owner: Owner) -> None:
-    _open.discard(owner)
+    with _lock:
+        _open.discard(owner)
 
 
 def warn(owner: Owner, when: str) -> None:
@@ -43,7 +48,9 @@ def _exit() -> None:
     # A forked child has neither the sandboxes nor the threads of its parent.
     if _sandbox.is_forked():
         return
-    for owner in list(_open):
-        _open.discard(owner)
+    with _lock:
+        left = list(_open)
+        _open.clear()
+    for owner in left:
         warn(owner, "the program exits with an open sandbox")
     _sandbox.begin_exit()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -37,6 +36,8 @@ def _bar(title: str) -> Iterator[Report | None]:
     try:
         from tqdm.auto import tqdm  # type: ignore[import-untyped]
     except ImportError:
+        import logging
+
         logging.getLogger("sandbox_sdk").warning(
             "no progress is shown, because tqdm is not installed; pip install 'sandbox-sdk[progress]'"
         )

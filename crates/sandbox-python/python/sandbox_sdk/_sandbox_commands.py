@@ -93,6 +93,8 @@ class SandboxCommands(SandboxState):
         :param cwd: the working directory, absolute or relative to the home directory.
         :param env: variables in addition to those of the sandbox.
         :param timeout: seconds after which its process group is killed.
+        :param user: the user of the sandbox to run it as, by name or number, in whose home directory it starts. Another
+            one than the sandbox's own needs a server that is root, as in a Pod whose image is root.
         :param check: raise an exception unless its exit code is 0.
         :param text: return texts, not bytes; so do ``encoding`` (UTF-8) and ``errors`` (``replace``).
         :param output_cap: keep at most this many bytes of each stream, the first and the last half. 16 MiB.
@@ -100,6 +102,8 @@ class SandboxCommands(SandboxState):
         :param pty: run it in a terminal of 80 columns and 24 rows, or of these.
         :raises CommandTimeoutError: it ran longer than ``timeout``.
         :raises CommandExecutionError: the connection was lost before its end, or its exit code is not 0 with ``check``.
+        :raises RefusedError: there is no such user: its ``reason`` is ``unknown-user``.
+        :raises UnsupportedError: the sandbox cannot run commands as another user.
         :raises SandboxNotFoundError: the sandbox has ended.
         """
         return self._run(args, argv(args), check, **options)
@@ -234,6 +238,7 @@ class SandboxCommands(SandboxState):
         cwd: StrPath | None = None,
         env: Mapping[str, str] | None = None,
         timeout: Duration | None = None,
+        user: str | int | None = None,
         text: bool = False,
         encoding: str | None = None,
         errors: str | None = None,
@@ -263,6 +268,7 @@ class SandboxCommands(SandboxState):
             cwd=cwd,
             env=env,
             timeout=timeout,
+            user=user,
             is_stdin_piped=is_piped,
             pty=terminal(pty),
             term=term,
@@ -276,13 +282,14 @@ class SandboxCommands(SandboxState):
         shell: bool = False,
         cwd: StrPath | None = None,
         env: Mapping[str, str] | None = None,
+        user: str | int | None = None,
     ) -> Job:
         """Start a command as a background job, which outlives this program. Its output goes to a log in the sandbox.
 
         :raises UnsupportedError: the sandbox runs an SSH server that is not the SDK's own.
         """
         program = line(args) if shell else argv(args)  # type: ignore[arg-type]
-        return Job(wait(self._raw.start_job(command_options(program, cwd=cwd, env=env))))
+        return Job(wait(self._raw.start_job(command_options(program, cwd=cwd, env=env, user=user))))
 
     def jobs(self) -> list[JobInfo]:
         """List the background jobs, oldest first, also those of other programs."""

@@ -8,6 +8,7 @@ from ._arguments import StrPath, content, path_bytes
 from ._calls import wait
 from ._progress import progress_report
 from ._sandbox_state import SandboxState
+from .handles import FileWatch
 from .types import FileInfo, ProgressCallback, TransferReport, TreeReport
 
 
@@ -104,6 +105,15 @@ class SandboxFiles(SandboxState):
         """Read where a symbolic link points."""
         target: str = wait(self._raw.files().readlink(path_bytes(path)))
         return target
+
+    def watch(self, path: StrPath, *, recursive: bool = False) -> FileWatch:
+        """Watch a directory: what happens in it after this returns is reported, in its order.
+
+        :param recursive: watch those below it, too, also new ones.
+        :raises RefusedError: it is no directory, or too much is watched.
+        :raises UnsupportedError: the sandbox runs an SSH server that is not the SDK's own.
+        """
+        return FileWatch(wait(self._raw.watch(path_bytes(path), recursive)))
 
     def upload(
         self,

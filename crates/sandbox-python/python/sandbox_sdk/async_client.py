@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from . import _sandbox
-from ._arguments import Args, CreateOptions, Duration, create_options, pool_options, texts
+from ._arguments import Duration, texts
 from ._calls import finish, finish_creation
 from ._client_state import client_options
+from ._create_options import CreateOptions, create_options, pool_options
 from ._progress import event_report
 from ._sandbox import RawClient
 from .async_handles import AsyncPool
@@ -85,49 +86,12 @@ class AsyncClient:
     async def create(
         self,
         *,
-        name: str | None = None,
-        image: str | None = None,
-        cpu: str | int | float | None = None,
-        memory: str | int | None = None,
-        disk: str | int | None = None,
-        pids: int | None = None,
-        labels: Mapping[str, str] | None = None,
-        annotations: Mapping[str, str] | None = None,
-        env: Mapping[str, str] | None = None,
-        secret_env: Mapping[str, str] | None = None,
-        init: Iterable[str | Args] = (),
-        ttl: Duration | None = None,
-        max_lifetime: Duration | None = None,
-        idle_timeout: Duration | None = None,
-        create_timeout: Duration | None = None,
-        on_expiry: str | None = None,
-        detached: bool = False,
-        backend_options: Mapping[str, Any] | None = None,
         on_event: EventCallback | None = None,
+        **options: Unpack[CreateOptions],
     ) -> AsyncSandbox:
         """As :meth:`Client.create`."""
-        options = create_options(
-            name=name,
-            image=image,
-            cpu=cpu,
-            memory=memory,
-            disk=disk,
-            pids=pids,
-            labels=labels,
-            annotations=annotations,
-            env=env,
-            secret_env=secret_env,
-            init=init,
-            ttl=ttl,
-            max_lifetime=max_lifetime,
-            idle_timeout=idle_timeout,
-            create_timeout=create_timeout,
-            on_expiry=on_expiry,
-            detached=detached,
-            backend_options=backend_options,
-        )
-        raw = await finish_creation((await self._open()).create(options, event_report(on_event)))
-        return AsyncSandbox(raw, is_owner=True, is_detached=detached)
+        raw = await finish_creation((await self._open()).create(create_options(**options), event_report(on_event)))
+        return AsyncSandbox(raw, is_owner=True, is_detached=bool(options.get("detached")))
 
     async def from_pool(
         self,

@@ -1,21 +1,24 @@
-"""Jobs and pools, for asyncio."""
+"""Jobs and pools, watches of files, and decisions about egress, for asyncio."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
-from ._arguments import Args, Duration, Signal, take_options
+from ._arguments import Signal
 from ._calls import finish, finish_creation
+from ._create_options import TakeOptions, take_options
 from ._process_state import signal_operation
-from ._sandbox import RawJob, RawPool
+from ._sandbox import RawDecisions, RawJob, RawPool, RawWatch
 from .async_process import AsyncProcess
-from .types import JobLog, PoolStatus
+from .types import EgressEvent, FileEvent, JobLog, PoolStatus
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from .async_sandbox import AsyncSandbox
 
-__all__ = ["AsyncJob", "AsyncPool"]
+__all__ = ["AsyncEgressEvents", "AsyncFileWatch", "AsyncJob", "AsyncPool"]
 
 
 class AsyncJob:
@@ -54,28 +57,66 @@ class AsyncJob:
         return f"<{type(self).__name__} {self.id}>"
 
 
+class AsyncFileWatch:
+    """The events of a directory, as :class:`FileWatch`. Created by :meth:`AsyncSandbox.watch`."""
+
+    def __init__(self, raw: RawWatch) -> None:
+        self._raw = raw
+
+    def __aiter__(self) -> AsyncIterator[FileEvent]:
+        return self
+
+    async def __anext__(self) -> FileEvent:
+        """As :meth:`FileWatch.__next__`."""
+        found = await finish(self._raw.next())
+        if found is None:
+            raise StopAsyncIteration
+        return FileEvent(*found)
+
+    async def close(self) -> None:
+        """As :meth:`FileWatch.close`."""
+        await finish(self._raw.close())
+
+    async def __aenter__(self) -> AsyncFileWatch:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+class AsyncEgressEvents:
+    """The decisions about what a sandbox has asked to reach, as :class:`EgressEvents`. Created by
+    :meth:`AsyncSandbox.egress_events`."""
+
+    def __init__(self, raw: RawDecisions) -> None:
+        self._raw = raw
+
+    def __aiter__(self) -> AsyncIterator[EgressEvent]:
+        return self
+
+    async def __anext__(self) -> EgressEvent:
+        """As :meth:`EgressEvents.__next__`."""
+        found = await finish(self._raw.next())
+        if found is None:
+            raise StopAsyncIteration
+        return EgressEvent._from(found)
+
+    async def pending(self) -> list[EgressEvent]:
+        """As :meth:`EgressEvents.pending`."""
+        return [EgressEvent._from(record) for record in await finish(self._raw.pending())]
+
+
 class AsyncPool:
     """Sandboxes that are ready before they are needed, as :class:`Pool`."""
 
     def __init__(self, raw: RawPool) -> None:
         self._raw = raw
 
-    async def take(
-        self,
-        *,
-        labels: Mapping[str, str] | None = None,
-        annotations: Mapping[str, str] | None = None,
-        env: Mapping[str, str] | None = None,
-        secret_env: Mapping[str, str] | None = None,
-        init: Iterable[str | Args] = (),
-        ttl: Duration | None = None,
-        on_expiry: str | None = None,
-    ) -> AsyncSandbox:
+    async def take(self, **options: Unpack[TakeOptions]) -> AsyncSandbox:
         """As :meth:`Pool.take`."""
         from .async_sandbox import AsyncSandbox
 
-        options = take_options(labels, annotations, env, secret_env, init, ttl, on_expiry)
-        return AsyncSandbox(await finish_creation(self._raw.take(options)), is_owner=True)
+        return AsyncSandbox(await finish_creation(self._raw.take(take_options(**options))), is_owner=True)
 
     async def filled(self) -> None:
         """As :meth:`Pool.filled`."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from ._arguments import Duration, certain_seconds, seconds, texts
 from ._async_sandbox_commands import AsyncSandboxCommands
 from ._async_sandbox_files import AsyncSandboxFiles
 from ._calls import finish
+from ._create_options import egress_options
+from .async_handles import AsyncEgressEvents
 from .handles import Forward
 from .types import Diagnosis, SandboxInfo, Usage
 
@@ -29,6 +31,37 @@ class AsyncSandbox(AsyncSandboxCommands, AsyncSandboxFiles):
     async def forward(self, port: int, *, host: str = "127.0.0.1", local_port: int = 0) -> Forward:
         """As :meth:`Sandbox.forward`."""
         return Forward(await finish(self._raw.forward(port, host, local_port)))
+
+    def egress_rules(self) -> str | None:
+        """As :meth:`Sandbox.egress_rules`."""
+        return self._raw.egress().rules()
+
+    async def update_egress(
+        self, egress: str | None = None, *, egress_allow: Iterable[str] = (), egress_deny: Iterable[str] = ()
+    ) -> None:
+        """As :meth:`Sandbox.update_egress`."""
+        rules = egress_options(egress=egress, egress_allow=egress_allow, egress_deny=egress_deny)
+        await finish(self._raw.egress().update(rules))
+
+    async def serve_egress(
+        self,
+        egress: str | None = None,
+        *,
+        egress_allow: Iterable[str] = (),
+        egress_deny: Iterable[str] = (),
+        egress_unverified: bool = False,
+    ) -> None:
+        """As :meth:`Sandbox.serve_egress`."""
+        rules = egress_options(egress=egress, egress_allow=egress_allow, egress_deny=egress_deny)
+        await finish(self._raw.egress().serve(rules, egress_unverified))
+
+    async def stop_egress(self) -> None:
+        """As :meth:`Sandbox.stop_egress`."""
+        await finish(self._raw.egress().stop())
+
+    def egress_events(self) -> AsyncEgressEvents:
+        """As :meth:`Sandbox.egress_events`."""
+        return AsyncEgressEvents(self._raw.egress().decisions())
 
     async def info(self) -> SandboxInfo:
         """As :meth:`Sandbox.info`."""

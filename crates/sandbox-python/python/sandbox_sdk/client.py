@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from . import _sandbox
-from ._arguments import Args, CreateOptions, Duration, create_options, pool_options, texts
+from ._arguments import Duration, texts
 from ._calls import wait
 from ._client_state import client_options
+from ._create_options import CreateOptions, create_options, pool_options
 from ._progress import event_report
 from ._sandbox import RawClient
 from .exceptions import ClosedError
@@ -85,25 +86,8 @@ class Client:
     def create(
         self,
         *,
-        name: str | None = None,
-        image: str | None = None,
-        cpu: str | int | float | None = None,
-        memory: str | int | None = None,
-        disk: str | int | None = None,
-        pids: int | None = None,
-        labels: Mapping[str, str] | None = None,
-        annotations: Mapping[str, str] | None = None,
-        env: Mapping[str, str] | None = None,
-        secret_env: Mapping[str, str] | None = None,
-        init: Iterable[str | Args] = (),
-        ttl: Duration | None = None,
-        max_lifetime: Duration | None = None,
-        idle_timeout: Duration | None = None,
-        create_timeout: Duration | None = None,
-        on_expiry: str | None = None,
-        detached: bool = False,
-        backend_options: Mapping[str, Any] | None = None,
         on_event: EventCallback | None = None,
+        **options: Unpack[CreateOptions],
     ) -> Sandbox:
         """Create a sandbox, and return when SSH answers in it. If that fails, or Ctrl-C ends it, nothing is left.
 
@@ -128,33 +112,19 @@ class Client:
         :param idle_timeout: seconds without use until it ends.
         :param create_timeout: seconds that the creation may take. Five minutes.
         :param on_expiry: at the end of ``ttl``: ``end`` or ``pause``.
+        :param egress: let it reach, through this program, what a preset allows: ``none``, ``packages``, ``internet`` or
+            ``open``. See docs/EGRESS.md. Without it, it has the network of its backend: locally none.
+        :param egress_allow: rules that allow more, such as ``["api.example.com:443", "10.0.0.0/8"]``.
+        :param egress_deny: rules that deny, which are stronger.
+        :param egress_unverified: accept that a sandbox with a network of its own, such as a Pod, can reach more.
         :param detached: let it outlive this program. Otherwise it ends when no client is connected any more.
         :param backend_options: options that only one backend has, such as ``{"k8s": {...}}``.
         :param on_event: called for each step, in the thread that waits. If it raises, the creation ends with that.
+        :raises TypeError: there is no such option, or its value is of a wrong type.
         :raises SandboxCreationError: with the stage, the reason, the latest events and the end of the log.
         """
-        options = create_options(
-            name=name,
-            image=image,
-            cpu=cpu,
-            memory=memory,
-            disk=disk,
-            pids=pids,
-            labels=labels,
-            annotations=annotations,
-            env=env,
-            secret_env=secret_env,
-            init=init,
-            ttl=ttl,
-            max_lifetime=max_lifetime,
-            idle_timeout=idle_timeout,
-            create_timeout=create_timeout,
-            on_expiry=on_expiry,
-            detached=detached,
-            backend_options=backend_options,
-        )
-        raw = wait(self._raw.create(options, event_report(on_event)))
-        return Sandbox(raw, is_owner=True, is_detached=detached)
+        raw = wait(self._raw.create(create_options(**options), event_report(on_event)))
+        return Sandbox(raw, is_owner=True, is_detached=bool(options.get("detached")))
 
     def from_pool(
         self,

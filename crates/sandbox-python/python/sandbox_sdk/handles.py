@@ -1,21 +1,24 @@
-"""Jobs, ports and pools."""
+"""Jobs, ports and pools, watches of files, and decisions about egress."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ._arguments import Args, Duration, Signal, take_options
+from ._arguments import Signal
 from ._calls import wait
+from ._create_options import TakeOptions, take_options
 from ._process_state import signal_operation
-from ._sandbox import RawForward, RawJob, RawPool
+from ._sandbox import RawDecisions, RawForward, RawJob, RawPool, RawWatch
 from .process import Process
-from .types import JobLog, PoolStatus
+from .types import EgressEvent, FileEvent, JobLog, PoolStatus
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from .sandbox import Sandbox
 
-__all__ = ["Forward", "Job", "Pool"]
+__all__ = ["EgressEvents", "FileWatch", "Forward", "Job", "Pool"]
 
 
 class Job:
@@ -110,6 +113,68 @@ class Forward:
         self.close()
 
 
+class FileWatch:
+    """The events of a directory, from when it was created until it is closed. Created by :meth:`Sandbox.watch`.
+
+    >>> sbx.mkdir("results")
+    >>> with sbx.watch("results") as events:
+    ...     _ = sbx.shell("echo 1 > results/first")
+    ...     next(event.path for event in events if event.kind == "written")
+    'results/first'
+    """
+
+    def __init__(self, raw: RawWatch) -> None:
+        self._raw = raw
+
+    def __iter__(self) -> Iterator[FileEvent]:
+        return self
+
+    def __next__(self) -> FileEvent:
+        """Wait for the next event. There is none after the end of the directory, or of the watch.
+
+        :raises SSHConnectionError: the connection was lost; events may be missing.
+        """
+        found = wait(self._raw.next())
+        if found is None:
+            raise StopIteration
+        return FileEvent(*found)
+
+    def close(self) -> None:
+        """End the watch, also for another thread that waits for an event."""
+        wait(self._raw.close())
+
+    def __enter__(self) -> FileWatch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class EgressEvents:
+    """The decisions about what a sandbox has asked to reach. Created by :meth:`Sandbox.egress_events`.
+
+    At most 1,024 wait to be taken; :attr:`EgressEvent.lost` counts those that are missing. Connections never wait for
+    it.
+    """
+
+    def __init__(self, raw: RawDecisions) -> None:
+        self._raw = raw
+
+    def __iter__(self) -> Iterator[EgressEvent]:
+        return self
+
+    def __next__(self) -> EgressEvent:
+        """Wait for the next decision. There is none once the egress is served no more."""
+        found = wait(self._raw.next())
+        if found is None:
+            raise StopIteration
+        return EgressEvent._from(found)
+
+    def pending(self) -> list[EgressEvent]:
+        """Take those that wait, without waiting for more."""
+        return [EgressEvent._from(record) for record in wait(self._raw.pending())]
+
+
 class Pool:
     """Sandboxes that are ready before they are needed. Created by :meth:`Client.pool`.
 
@@ -122,26 +187,17 @@ class Pool:
     def __init__(self, raw: RawPool) -> None:
         self._raw = raw
 
-    def take(
-        self,
-        *,
-        labels: Mapping[str, str] | None = None,
-        annotations: Mapping[str, str] | None = None,
-        env: Mapping[str, str] | None = None,
-        secret_env: Mapping[str, str] | None = None,
-        init: Iterable[str | Args] = (),
-        ttl: Duration | None = None,
-        on_expiry: str | None = None,
-    ) -> Sandbox:
+    def take(self, **options: Unpack[TakeOptions]) -> Sandbox:
         """Take a sandbox: one that waits, or else as ``on_empty`` says. It is then the caller's, as one that was
         created, with these options in addition.
 
+        :param options: of :meth:`Client.create`: ``labels``, ``annotations``, ``env``, ``secret_env``, ``init``,
+            ``ttl``, ``on_expiry``.
         :raises PoolEmptyError: none waits, or the pool was closed.
         """
         from .sandbox import Sandbox
 
-        options = take_options(labels, annotations, env, secret_env, init, ttl, on_expiry)
-        return Sandbox(wait(self._raw.take(options)), is_owner=True)
+        return Sandbox(wait(self._raw.take(take_options(**options))), is_owner=True)
 
     def filled(self) -> None:
         """Wait until as many wait as should."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from ._arguments import Duration, certain_seconds, seconds, texts
 from ._calls import wait
+from ._create_options import egress_options
 from ._sandbox_commands import SandboxCommands
 from ._sandbox_files import SandboxFiles
-from .handles import Forward
+from .handles import EgressEvents, Forward
 from .types import Diagnosis, SandboxInfo, Usage
 
 __all__ = ["Sandbox"]
@@ -38,6 +39,56 @@ class Sandbox(SandboxCommands, SandboxFiles):
         :raises BackendError: the local port cannot be opened.
         """
         return Forward(wait(self._raw.forward(port, host, local_port)))
+
+    def egress_rules(self) -> str | None:
+        """The rules about what it may reach, if this handle serves any. Without a request."""
+        return self._raw.egress().rules()
+
+    def update_egress(
+        self, egress: str | None = None, *, egress_allow: Iterable[str] = (), egress_deny: Iterable[str] = ()
+    ) -> None:
+        """Replace all egress rules at once. Connections that the new ones refuse are closed.
+
+        >>> with client.create(egress="packages") as sandbox:
+        ...     sandbox.update_egress("packages", egress_allow=["api.example.com:443"])
+        ...     sandbox.egress_rules()
+        'packages +api.example.com:443'
+
+        :param egress: a preset, as in :meth:`Client.create`. ``none``.
+        :raises InvalidArgumentError: something is no rule, or this handle serves no egress.
+        """
+        rules = egress_options(egress=egress, egress_allow=egress_allow, egress_deny=egress_deny)
+        wait(self._raw.egress().update(rules))
+
+    def serve_egress(
+        self,
+        egress: str | None = None,
+        *,
+        egress_allow: Iterable[str] = (),
+        egress_deny: Iterable[str] = (),
+        egress_unverified: bool = False,
+    ) -> None:
+        """Let it reach what these rules allow, through this program, until the handle is closed: a sandbox of
+        another program, or one that was created without rules. New commands find the proxy. Options are those of
+        :meth:`Client.create`.
+
+        :raises UnsupportedError: it has another way out.
+        :raises SSHConnectionError: also if another program serves it.
+        """
+        rules = egress_options(egress=egress, egress_allow=egress_allow, egress_deny=egress_deny)
+        wait(self._raw.egress().serve(rules, egress_unverified))
+
+    def stop_egress(self) -> None:
+        """Serve its egress no more: it is offline from now on."""
+        wait(self._raw.egress().stop())
+
+    def egress_events(self) -> EgressEvents:
+        """Return the decisions about what it has asked to reach, since its creation or the last :meth:`serve_egress`.
+        Each is returned once, however many ask.
+
+        :raises InvalidArgumentError: this handle gets none.
+        """
+        return EgressEvents(self._raw.egress().decisions())
 
     def info(self) -> SandboxInfo:
         """Ask for the current description.

@@ -14,6 +14,8 @@ __all__ = [
     "Chunk",
     "CompletedProcess",
     "Diagnosis",
+    "EgressEvent",
+    "FileEvent",
     "FileInfo",
     "JobInfo",
     "JobLog",
@@ -158,6 +160,48 @@ class FileInfo:
     @classmethod
     def _from(cls, record: dict[str, Any]) -> FileInfo:
         record["modified"] = _time(record["modified"])
+        return cls(**record)
+
+
+@dataclass(frozen=True)
+class FileEvent:
+    """Something that happened in a watched directory."""
+
+    path: str
+    """The path that is watched, or one below it."""
+    kind: str
+    """``created`` (or moved here), ``written``, ``removed``, ``renamed`` (moved away), ``attributes``, or ``overflow``
+    if more happened than is kept, so that events are missing here."""
+
+
+@dataclass(frozen=True)
+class EgressEvent:
+    """A decision about a connection from a sandbox, or the end of one that was allowed."""
+
+    at: datetime.datetime
+    """When it was decided, or ended (UTC)."""
+    outcome: str
+    """``refused``, ``failed``, ``opened``, ``closed``, or ``revoked`` by rules that were replaced."""
+    host: str
+    """The name or the address that was asked for. It comes from inside the sandbox."""
+    port: int
+    """The port; 0 if none was named."""
+    address: str | None
+    """The address that was connected to, or refused."""
+    rule: str | None
+    """The rule that decided."""
+    reason: str | None
+    """Why it was refused, or why it failed."""
+    sent: int
+    """Bytes from the sandbox."""
+    received: int
+    """Bytes to the sandbox."""
+    lost: int
+    """How many events before this one are missing, because they were not taken in time."""
+
+    @classmethod
+    def _from(cls, record: dict[str, Any]) -> EgressEvent:
+        record["at"] = _certain_time(record["at"])
         return cls(**record)
 
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from smolagents.tools import Tool
     from typing_extensions import Unpack
 
-    from .._arguments import CreateOptions
+    from .._create_options import CreateOptions
 
 __all__ = ["SandboxExecutor"]
 
