@@ -17,11 +17,13 @@ use crate::share::Share;
 /// attached to them.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 
+const NO_NETWORK: &str = " There is no network; only the operator of this server can change that.";
+
 /// What all sessions share.
 pub(crate) struct App {
     pub(crate) client: Client,
     pub(crate) config: McpConfig,
-    pub(crate) audit: Audit,
+    pub(crate) audit: Arc<Audit>,
     pub(crate) share: Option<Share>,
     /// Room for sandboxes.
     pub(crate) room: Arc<Semaphore>,
@@ -35,7 +37,7 @@ impl App {
     /// # Errors
     ///
     /// If the configuration is not valid, or a file cannot be opened.
-    pub(crate) fn new(client: Client, config: McpConfig) -> Result<Self, McpError> {
+    pub(crate) fn new(client: Client, mut config: McpConfig) -> Result<Self, McpError> {
         if config.max_sandboxes == 0 || config.max_sandboxes > Semaphore::MAX_PERMITS {
             return Err(McpError::Config {
                 option: "the number of sandboxes",
@@ -48,8 +50,10 @@ impl App {
                 reason: "use a time above zero".to_owned(),
             });
         }
+        let of_settings = || client.sandbox().egress_rules().cloned();
+        config.egress = config.egress.or_else(of_settings);
         Ok(Self {
-            audit: Audit::open(config.audit.as_deref())?,
+            audit: Arc::new(Audit::open(config.audit.as_deref())?),
             share: config.share.as_deref().map(Share::open).transpose()?,
             room: Arc::new(Semaphore::new(config.max_sandboxes)),
             tasks: TaskTracker::new(),
@@ -73,6 +77,19 @@ impl App {
                 "the image {wanted:?} is not permitted; choose one of {}",
                 images.join(", ")
             ))),
+        }
+    }
+
+    /// Says what commands reach, if that is known.
+    pub(crate) fn network_note(&self) -> String {
+        match &self.config.egress {
+            Some(rules) if !rules.is_none() => format!(
+                " Programs that use the proxy in HTTPS_PROXY and HTTP_PROXY reach what these rules allow: {rules}. The rest \
+                 is refused with the status 403; only the operator of this server can change that."
+            ),
+            Some(_) => NO_NETWORK.to_owned(),
+            None if !self.client.capabilities().network => NO_NETWORK.to_owned(),
+            None => String::new(),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use sandbox::Lifetime;
+use sandbox::{Egress, Lifetime};
 
 /// What the operator permits. The defaults suit one person and one model on one machine.
 #[derive(Debug, Clone)]
@@ -24,11 +24,16 @@ pub struct McpConfig {
     pub pids: Option<u32>,
     /// How long a sandbox lasts after it was last used.
     pub ttl: Duration,
+    /// What a sandbox may reach. Without it, what the settings of the client say (`SANDBOX_EGRESS`); without both, a
+    /// sandbox has the network of its backend, which is none on this machine.
+    pub egress: Option<Egress>,
+    /// Whether sandboxes with a network of their own, which can reach more than the rules allow, are accepted.
+    pub unverified_egress: bool,
     /// The directory that `upload` reads and `download` writes. Without it there are no such tools.
     pub share: Option<PathBuf>,
     /// Whether there is the tool `port_url`, which opens a port of a sandbox on this machine's loopback interface.
     pub preview: bool,
-    /// The file that gets a line of JSON for each call.
+    /// The file that gets a line of JSON for each call, and for each decision about what a sandbox has asked to reach.
     pub audit: Option<PathBuf>,
 }
 
@@ -42,6 +47,8 @@ impl Default for McpConfig {
             disk: None,
             pids: None,
             ttl: Duration::from_secs(60 * 60),
+            egress: None,
+            unverified_egress: false,
             share: None,
             preview: false,
             audit: None,

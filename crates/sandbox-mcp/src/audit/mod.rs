@@ -1,13 +1,15 @@
-//! A record of each call: as an event of `tracing`, and as a line of JSON in a file.
+//! A record of each call, and of each decision about egress: as an event of `tracing`, and as a line of JSON in a file.
 
 mod redact;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
+use sandbox::{EgressEvent, SandboxId};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -49,6 +51,31 @@ pub(crate) struct Record<'a> {
     pub(crate) detail: Option<String>,
     #[serde(rename = "duration_ms", serialize_with = "serialize_millis")]
     pub(crate) duration: Duration,
+}
+
+/// What was decided about a connection from a sandbox.
+#[derive(Debug, Serialize)]
+struct DecisionRecord<'a> {
+    #[serde(serialize_with = "serialize_time")]
+    time: SystemTime,
+    session: &'a str,
+    sandbox: &'a str,
+    egress: Decision<'a>,
+}
+
+/// All text in it is bounded and escaped by the proxy.
+#[derive(Debug, Serialize)]
+struct Decision<'a> {
+    outcome: &'static str,
+    host: &'a str,
+    port: u16,
+    address: Option<IpAddr>,
+    rule: Option<&'a str>,
+    reason: Option<&'a str>,
+    sent: u64,
+    received: u64,
+    /// How many decisions before this one are missing.
+    lost: u64,
 }
 
 /// How a call went.
@@ -132,13 +159,37 @@ impl Audit {
             duration_ms = millis(record.duration),
             "call"
         );
+        self.append(record);
+    }
+
+    /// Records what was decided about a connection from a sandbox. It is an event of `tracing` already.
+    pub(crate) fn write_decision(&self, session: &str, sandbox: &SandboxId, event: &EgressEvent) {
+        self.append(&DecisionRecord {
+            time: event.time,
+            session,
+            sandbox: sandbox.as_str(),
+            egress: Decision {
+                outcome: event.outcome.as_str(),
+                host: &event.host,
+                port: event.port,
+                address: event.address,
+                rule: event.rule.as_deref(),
+                reason: event.reason.as_deref(),
+                sent: event.sent,
+                received: event.received,
+                lost: event.lost,
+            },
+        });
+    }
+
+    fn append(&self, record: &impl Serialize) {
         let Some(file) = &self.file else {
             return;
         };
         let mut line = match serde_json::to_vec(record) {
             Ok(line) => line,
             Err(error) => {
-                tracing::error!(target: TARGET, %error, "call not recorded");
+                tracing::error!(target: TARGET, %error, "line not recorded");
                 return;
             }
         };
@@ -148,7 +199,7 @@ impl Audit {
                 target: TARGET,
                 path = %file.path.display(),
                 %error,
-                "call not recorded yet; no further calls are made"
+                "line not recorded yet; no further calls are made"
             );
         }
     }

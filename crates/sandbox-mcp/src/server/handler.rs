@@ -52,7 +52,7 @@ impl Handler {
     pub(crate) fn for_session(app: &Arc<App>, session: &Arc<Session>) -> Self {
         Self {
             app: Arc::clone(app),
-            tools: tools::describe(&app.config),
+            tools: tools::describe(app),
             session: OnceLock::from(Arc::clone(session)),
             http: None,
         }
@@ -63,7 +63,7 @@ impl Handler {
     pub(super) fn for_http(app: &Arc<App>, sessions: &HttpSessions) -> Self {
         Self {
             app: Arc::clone(app),
-            tools: tools::describe(&app.config),
+            tools: tools::describe(app),
             session: OnceLock::new(),
             http: Some(sessions.clone()),
         }

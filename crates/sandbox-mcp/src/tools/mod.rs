@@ -18,6 +18,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 pub(crate) use self::reply::Reply;
+use crate::app::App;
 use crate::config::McpConfig;
 use crate::failure::Failure;
 use crate::sessions::{Session, Slot};
@@ -160,10 +161,14 @@ impl ToolKind {
             .open_world(is_open_world)
     }
 
-    fn describe(self, config: &McpConfig) -> Tool {
-        let tool = Tool::new(self.name(), self.description(), JsonObject::new());
+    fn describe(self, app: &App) -> Tool {
+        let mut description = self.description().to_owned();
+        if self == Self::CommandRun {
+            description += &app.network_note();
+        }
+        let tool = Tool::new(self.name(), description, JsonObject::new());
         let tool = match self {
-            Self::SandboxCreate => create::describe(tool, config),
+            Self::SandboxCreate => create::describe(tool, &app.config),
             Self::SandboxList => schemas::<create::ListArgs, create::Listed>(tool),
             Self::SandboxDelete => schemas::<create::DeleteArgs, create::Deleted>(tool),
             Self::CommandRun => schemas::<command::RunArgs, jobs::JobReply>(tool),
@@ -207,9 +212,9 @@ impl ToolKind {
 }
 
 /// Describes the tools that this configuration has.
-pub(crate) fn describe(config: &McpConfig) -> Vec<Tool> {
-    ToolKind::list(config)
-        .map(|tool| tool.describe(config))
+pub(crate) fn describe(app: &App) -> Vec<Tool> {
+    ToolKind::list(&app.config)
+        .map(|tool| tool.describe(app))
         .collect()
 }
 

@@ -9,6 +9,7 @@
 )]
 
 mod commands;
+mod egress;
 mod files;
 mod hostile;
 mod http_support;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
     let mut trials: Vec<Trial> = Vec::new();
     for cases in [
         commands::cases(),
+        egress::cases(),
         files::cases(),
         hostile::cases(),
         over_http::cases(),

@@ -88,7 +88,8 @@ class SandboxCreationError(SandboxError):
     """What failed: ``provision``, ``connect``, ``isolate`` or ``personalise``."""
     reason: str | None = None
     """The kind of failure: ``image-pull``, ``unschedulable``, ``quota``, ``rejected``, ``isolation``,
-    ``not-enforced``, ``crashed``, ``unreachable``, ``setup``, ``timeout``, ``evicted``, ``unavailable`` or ``other``."""
+    ``not-enforced``, ``crashed``, ``unreachable``, ``setup``, ``timeout``, ``evicted``, ``unavailable`` or
+    ``other``."""
     events: tuple[str, ...] = ()
     """The latest events, oldest first."""
     log_tail: str = ""

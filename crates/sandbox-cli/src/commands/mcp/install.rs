@@ -141,6 +141,7 @@ fn check_options(options: &[String]) -> Result<()> {
             "after `--`: the client talks to the server that it starts over stdin and stdout; leave --http out"
         );
     }
+    options.egress.rules(None).context("after `--`")?;
     let paths = [
         ("--share", options.share.as_deref()),
         ("--audit", options.audit.as_deref()),

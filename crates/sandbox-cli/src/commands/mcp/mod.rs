@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use clap::Subcommand;
+use sandbox::Client;
 use sandbox_mcp::{BearerToken, McpConfig, McpServer};
 
+use crate::args::egress::EgressOptions;
 use crate::args::global::{Global, open_client};
 use crate::args::values::parse_positive_duration;
 use crate::exit::Outcome;
@@ -22,8 +24,8 @@ const TOKEN_VARIABLE: &str = "SANDBOX_MCP_TOKEN";
 /// Offer sandboxes to a language model, as a server of the Model Context Protocol
 ///
 /// The client starts this command and talks to it over standard input and output. Each session has sandboxes of its own,
-/// which are deleted when it ends. The model chooses commands and files; images, sizes and the number of sandboxes are
-/// chosen here. docs/MCP.md has the guide.
+/// which are deleted when it ends. The model chooses commands and files; images, sizes, the number of sandboxes and what
+/// they reach are chosen here. docs/MCP.md has the guide.
 ///
 /// On SIGTERM and SIGINT it deletes the sandboxes and exits with 0; a second signal ends it at once.
 #[derive(clap::Args)]
@@ -69,6 +71,8 @@ struct Options {
     /// End a sandbox when it has not been used for this time, such as 30m or 2h
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_positive_duration)]
     ttl: Duration,
+    #[command(flatten)]
+    egress: EgressOptions,
     /// Let the model copy files into and out of this directory, and nothing outside of it
     #[arg(long, value_name = "DIR")]
     share: Option<PathBuf>,
@@ -83,6 +87,7 @@ struct Options {
 const EXAMPLES: &str = "Examples:
   sandbox mcp install claude-code
   sandbox mcp --audit calls.jsonl
+  sandbox mcp --egress packages --egress-allow api.example.com
   sandbox --backend k8s mcp --image python:3.12-slim --image node:22-slim --cpu 1 --memory 1Gi
   SANDBOX_MCP_TOKEN=$(openssl rand -hex 32) sandbox mcp --http 127.0.0.1:8931";
 
@@ -99,7 +104,6 @@ pub(crate) async fn run(args: Args, global: &Global, interrupts: &mut Interrupts
         .http
         .map(|address| anyhow::Ok((address, read_token(options.token_file.as_deref())?)))
         .transpose()?;
-    let config = options.into_config();
     let starting = async {
         let client = open_client(&settings).await.with_context(|| {
             format!(
@@ -108,6 +112,7 @@ pub(crate) async fn run(args: Args, global: &Global, interrupts: &mut Interrupts
             )
         })?;
         global.print_location(&client);
+        let config = options.into_config(&client)?;
         anyhow::Ok(McpServer::new(client, config)?)
     };
     let server = tokio::select! {
@@ -135,8 +140,13 @@ pub(crate) async fn run(args: Args, global: &Global, interrupts: &mut Interrupts
 }
 
 impl Options {
-    fn into_config(self) -> McpConfig {
+    /// # Errors
+    ///
+    /// If an egress rule cannot be read.
+    fn into_config(self, client: &Client) -> anyhow::Result<McpConfig> {
         let mut config = McpConfig::default();
+        config.egress = self.egress.rules(client.sandbox().egress_rules())?;
+        config.unverified_egress = self.egress.is_unverified();
         config.images = self.images;
         config.max_sandboxes = self.max_sandboxes;
         config.cpu = self.cpu;
@@ -147,7 +157,7 @@ impl Options {
         config.share = self.share;
         config.preview = self.preview;
         config.audit = self.audit;
-        config
+        Ok(config)
     }
 }
 
