@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import logging
 import tempfile
 from pathlib import Path
 from typing import Any, NoReturn, cast
@@ -42,6 +43,9 @@ MEMORY_LIMIT = 16 << 20
 """The size in bytes of the largest file that is read into memory."""
 WRITE_YIELD_TIME = 0.25
 """The same after input was written."""
+
+
+logger = logging.getLogger(__name__)
 
 
 class SdkSandboxSession(BaseSandboxSession):
@@ -108,8 +112,8 @@ class SdkSandboxSession(BaseSandboxSession):
         if may_pause and self.state.options.pause_on_exit:
             try:
                 await self._sandbox.pause()
-            except SandboxNotFoundError:
-                pass
+            except SandboxError as error:
+                logger.warning("sandbox %s is deleted, because it cannot be paused: %s", self._sandbox.id, error)
             else:
                 self._is_ended = True
                 self._sandbox.close()
