@@ -24,7 +24,7 @@ MODULES = sorted(
 )
 
 
-@pytest.mark.parametrize("name", ["sandbox_sdk", *MODULES])
+@pytest.mark.parametrize("name", ["sandbox_sdk", "sandbox_sdk.adapters._output", *MODULES])
 def test_examples_in_docstrings(name, client):
     module = importlib.import_module(name)
     if ">>>" not in inspect.getsource(module):
