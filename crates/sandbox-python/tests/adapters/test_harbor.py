@@ -1,9 +1,11 @@
 """The adapter for Harbor, against the real package: environments, and whole trials with the oracle."""
 
 import asyncio
+import http.server
 import logging
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -23,6 +25,14 @@ from sandbox_sdk.adapters.harbor.output import Text
 from sandbox_sdk.adapters.harbor.places import Places
 
 IMPORT_PATH = "sandbox_sdk.adapters.harbor:SandboxEnvironment"
+
+
+def allow_list(*hosts: str) -> NetworkPolicy:
+    return NetworkPolicy(network_mode=NetworkMode.ALLOWLIST, allowed_hosts=list(hosts))
+
+
+NO_NETWORK = NetworkPolicy(network_mode=NetworkMode.NO_NETWORK)
+PUBLIC = NetworkPolicy()
 
 
 def running() -> list[str]:
@@ -159,10 +169,11 @@ def test_a_user_is_refused_unless_it_is_that_of_the_sandbox(new):
         own = (await env.exec("id -un")).stdout.strip()
         for user in (own, "root", 0, None):
             assert (await env.exec("echo ok", user=user)).stdout == "ok\n"
-        with pytest.raises(RuntimeError, match="cannot be run as user 'agent'"):
-            await env.exec("true", user="agent")
-        with env.with_default_user(1234), pytest.raises(RuntimeError, match="cannot be run as user 1234"):
-            await env.exec("true")
+        for user, message in (("nobody", "running commands as"), (54321, "no user")):
+            with pytest.raises(SandboxError, match=message):
+                await env.exec("true", user=user)
+            with env.with_default_user(user), pytest.raises(SandboxError, match=message):
+                await env.exec("true")
 
     run(new(), work)
 
@@ -257,12 +268,10 @@ def test_what_is_beside_the_definition_is_uploaded(new):
         ({"cpu_enforcement_policy": ResourceMode.GUARANTEE, "task": {"cpus": 1}}, "nothing can be reserved"),
         ({"backend": "elsewhere"}, "backend"),
         ({"stream": True, "backend": "k8s", "image": "a"}, "stream"),
-        ({"network_policy": NetworkPolicy(network_mode=NetworkMode.ALLOWLIST, allowed_hosts=["a.b"])}, "allowlist"),
-        (
-            {"network_policy": NetworkPolicy(network_mode=NetworkMode.NO_NETWORK), "backend": "k8s", "image": "a"},
-            "no-network",
-        ),
-        ({"network_policy": NetworkPolicy(network_mode=NetworkMode.NO_NETWORK), "isolation": "none"}, "no-network"),
+        ({"network_policy": allow_list("a.example"), "isolation": "landlock"}, "allowlist"),
+        ({"network_policy": NO_NETWORK, "isolation": "none"}, "no-network"),
+        ({"network_policy": NO_NETWORK, "phase_network_policies": [allow_list("127.0.0.1")]}, "this machine"),
+        ({"network_policy": allow_list("169.254.169.254"), "backend": "k8s", "image": "a"}, "this machine"),
         ({"auto_mounting": True}, "mounts"),
     ],
 )
@@ -281,20 +290,72 @@ def test_unknown_options_and_builds_are_refused(new):
         asyncio.run(new().exec("true"))
 
 
-def test_a_network_is_not_there_and_its_policy_is_kept(new):
-    async def work(env):
-        assert (await env.exec("cat /proc/net/route | wc -l")).stdout.strip() == "1"
-        await env.set_network_policy(env.network_policy)
-        with pytest.raises(ValueError, match="cannot change network policy"):
-            await env.set_network_policy(NetworkPolicy())
+class Greeter(http.server.BaseHTTPRequestHandler):
+    """A server on this machine that a sandbox may reach, or not."""
 
-    run(new(network_policy=NetworkPolicy(network_mode=NetworkMode.NO_NETWORK)), work)
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"greetings")
+
+    def log_message(self, *_):
+        pass
+
+
+def test_the_network_policy_of_each_phase_is_kept(new):
+    async def work(env):
+        # Only loopback has a route.
+        assert (await env.exec("cat /proc/net/route | wc -l")).stdout.strip() == "1"
+
+        async def reach() -> str:
+            fetch = f"curl -sS -m 10 http://127.0.0.1:{server.server_port}/"
+            return (await env.exec(fetch, env={"NO_PROXY": "", "no_proxy": ""})).stdout
+
+        assert "greetings" not in await reach()
+        await env.set_network_policy(allow_list("a.example", "*.b.example", "192.0.2.0/24", "2001:db8::1"))
+        assert await reach() == "greetings"
+        assert "192.0.2.0/24" in env._running().egress_rules()
+        await env.set_network_policy(NO_NETWORK)
+        assert "greetings" not in await reach()
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Greeter) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        rules = [f"127.0.0.1:{server.server_port}"]
+        policies = [allow_list("a.example", "*.b.example", "192.0.2.0/24", "2001:db8::1")]
+        try:
+            run(new(network_policy=NO_NETWORK, phase_network_policies=policies, egress_allow=rules), work)
+        finally:
+            server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("backend", "policies", "expected"),
+    [
+        ("local", [NO_NETWORK], {}),
+        ("local", [PUBLIC], {"egress": "internet"}),
+        ("k8s", [PUBLIC], {}),
+        ("k8s", [NO_NETWORK], {"egress": "none"}),
+        ("k8s", [PUBLIC, NO_NETWORK], {"egress": "internet"}),
+        (
+            "k8s",
+            [allow_list("a.example", "*.b.example", "192.0.2.7", "2001:db8::/32"), PUBLIC],
+            {"egress": "none", "egress_allow": ["a.example:*", "*.b.example:*", "192.0.2.7:*", "[2001:db8::/32]:*"]},
+        ),
+    ],
+)
+def test_policies_are_egress_rules(new, backend, policies, expected):
+    task = {} if backend == "local" else {"docker_image": "a"}
+    env = new(task=task, backend=backend, network_policy=policies[0], phase_network_policies=policies[1:])
+    recorder = SandboxEnvironment._clients[backend, "auto", None, None, None] = Recorder()
+    with pytest.raises(SandboxError, match="enough"):
+        asyncio.run(env.start(force_build=False))
+    assert {name: value for name, value in recorder.asked.items() if name.startswith("egress")} == expected
 
 
 def test_settings_do_not_give_a_network_to_a_task_without_one(new, monkeypatch):
     monkeypatch.setenv("SANDBOX_EGRESS", "open")
     with pytest.raises(RuntimeError, match=r"SANDBOX_EGRESS gives sandbox .* a network"):
-        asyncio.run(new(network_policy=NetworkPolicy(network_mode=NetworkMode.NO_NETWORK)).start(force_build=False))
+        asyncio.run(new(network_policy=NO_NETWORK).start(force_build=False))
 
 
 # -- sandboxes, and what becomes of them

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
-from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
-from harbor.environments.base import BaseEnvironment, ExecResult
+from harbor.environments.base import ExecResult
 from harbor.environments.capabilities import EnvironmentCapabilities, EnvironmentResourceCapabilities
 from harbor.environments.definition import parse_dockerfile_workdir
 from harbor.environments.ssh import SSHAccess, StreamHandle
+from harbor.models.task.config import NetworkMode, NetworkPolicy
 from harbor.models.trial.config import ResourceMode
 from harbor.models.trial.paths import EnvironmentPaths
 
-from ... import AsyncClient, AsyncSandbox, CommandTimeoutError, SandboxError, SandboxNotFoundError, TreeReport
+from ... import AsyncClient, AsyncSandbox, CommandTimeoutError, SandboxError, SandboxNotFoundError
 from ..._command import find_command
+from .files import FilesOfEnvironment
+from .network import ENTRY_KINDS, egress_rules
 from .options import SandboxOptions
 from .output import Text
 from .places import VARIABLE, Places
@@ -28,7 +30,7 @@ ANNOTATION = "harbor.sandbox-sdk"
 COMPOSE_FILES = ("docker-compose.yaml", "docker-compose.yml")
 
 
-class SandboxEnvironment(BaseEnvironment):
+class SandboxEnvironment(FilesOfEnvironment):
     """A sandbox in which a trial runs. Its options are :class:`SandboxOptions`.
 
     On a cluster it runs the image of the task, as root if the security profile permits that. A local sandbox has no
@@ -53,6 +55,7 @@ class SandboxEnvironment(BaseEnvironment):
         self._sandbox: AsyncSandbox | None = None
         self._places: Places | None = None
         self._shell = "sh"
+        self._first_rules = self._find_first_rules()
         self._workdir: str | None = None
 
     # -- what it is, and what it refuses
@@ -71,9 +74,14 @@ class SandboxEnvironment(BaseEnvironment):
 
     @property
     def capabilities(self) -> EnvironmentCapabilities:
-        """A local sandbox has no network unless it has no isolation. What a Pod may reach, its cluster decides."""
+        """A local sandbox has no network unless it has no isolation, and with namespaces one by rules. The creation of
+        a Pod with rules fails unless its cluster enforces them."""
+        has_rules = not self._is_local or self._isolation in ("auto", "namespaces")
         return EnvironmentCapabilities(
-            disable_internet=self._is_local and self._isolation != "none",
+            disable_internet=not self._is_local or self._isolation != "none",
+            network_allowlist=has_rules,
+            **{f"network_allowlist_{kind}": has_rules for kind in ENTRY_KINDS},
+            dynamic_network_policy=has_rules,
             # The keys of a Pod that ends with its program are with that program only.
             stream=self._is_local or self.options.detached,
         )
@@ -179,10 +187,30 @@ class SandboxEnvironment(BaseEnvironment):
             disk=None if storage is None or self._is_local else f"{storage}Mi",
             annotations={f"{ANNOTATION}/session": self.session_id, f"{ANNOTATION}/task": self.environment_name},
             backend_options=backend_options or None,
+            **self._first_rules,
             ttl=options.ttl,
             create_timeout=options.create_timeout,
             detached=options.detached,
         )
+
+    def _find_first_rules(self) -> dict[str, Any]:
+        """The egress rules at the start. Without any, a Pod has the network of its cluster, and a local sandbox none.
+
+        :raises ValueError: the allow-list of any phase names this machine.
+        """
+        policies = [self._network_policy, *self._phase_network_policies]
+        first, *_ = [self._rules(policy) for policy in policies]
+        own = NetworkMode.NO_NETWORK if self._is_local else NetworkMode.PUBLIC
+        is_own = all(policy.network_mode == own for policy in policies)
+        return {} if is_own or not self.capabilities.dynamic_network_policy else first
+
+    def _rules(self, policy: NetworkPolicy) -> dict[str, Any]:
+        return egress_rules(policy, self.options.public_egress, self.options.egress_allow)
+
+    async def _apply_network_policy(self, network_policy: NetworkPolicy) -> None:
+        """Replace the rules. Connections that the new ones refuse are closed."""
+        change = self._running().update_egress if self._first_rules else self._running().serve_egress
+        await change(**self._rules(network_policy))
 
     def _amount(self, resource: Any) -> tuple[str | None, str | None]:
         """How much of a resource is the limit, and how much is requested apart from that. What is limited in a Pod is
@@ -196,15 +224,19 @@ class SandboxEnvironment(BaseEnvironment):
 
     async def _set_up(self, sandbox: AsyncSandbox) -> None:
         info = sandbox.initial_info
-        if self._network_disabled and info.isolation not in ("namespaces", "landlock"):
-            raise RuntimeError(f"sandbox {sandbox.id} has isolation {info.isolation}, which does not cut its network")
-        # The settings of this program may give every sandbox a way out. Nothing untrusted has run in it yet.
-        if self._network_disabled and (await sandbox.run(["sh", "-c", '[ -z "$HTTP_PROXY" ]'])).returncode:
-            raise RuntimeError(f"SANDBOX_EGRESS gives sandbox {sandbox.id} a network, and the task has none: unset it")
-        if self._network_is_public and self.capabilities.disable_internet:
-            self.logger.warning(
-                "the task may use the network, and local sandboxes have only what SANDBOX_EGRESS allows"
-            )
+        if self._network_disabled and not self._first_rules:
+            if info.isolation not in ("namespaces", "landlock"):
+                raise RuntimeError(
+                    f"sandbox {sandbox.id} has isolation {info.isolation}, which does not cut its network"
+                )
+            # The settings of this program may give every sandbox a way out. Nothing untrusted has run in it yet.
+            if (await sandbox.run(["sh", "-c", '[ -z "$HTTP_PROXY" ]'])).returncode:
+                raise RuntimeError(
+                    f"SANDBOX_EGRESS gives sandbox {sandbox.id} a network, and the task has none: unset it"
+                )
+        if self._network_is_public and self._is_local and self._isolation != "none":
+            reach = f"what the egress preset {self.options.public_egress} allows" if self._first_rules else "nothing"
+            self.logger.warning("the network of the task is public, and its local sandbox can reach %s", reach)
         dockerfile = self.environment_dir / "Dockerfile"
         self._workdir = self.task_env_config.workdir or parse_dockerfile_workdir(dockerfile)
         paths = EnvironmentPaths.for_os(self.os)
@@ -241,11 +273,6 @@ class SandboxEnvironment(BaseEnvironment):
         if self._enable_environment_dir_upload and directory.is_dir() and not (directory / "Dockerfile").exists():
             await self.upload_dir(directory, self._workdir or ".")
 
-    def _running(self) -> AsyncSandbox:
-        if self._sandbox is None:
-            raise RuntimeError("the environment has no sandbox: call start() first")
-        return self._sandbox
-
     # -- commands
 
     async def exec(
@@ -260,11 +287,12 @@ class SandboxEnvironment(BaseEnvironment):
         home directory. A command that a signal has ended has 128 and its number as exit code, one that ran longer than
         ``timeout_sec`` seconds is killed and has 124. Of each stream the first and the last 8 MiB are kept.
 
-        :raises RuntimeError: another user than the sandbox's own is to run it.
+        :raises UnsupportedError: another user is to run it, and the sandbox's server is not root.
+        :raises RefusedError: there is no such user.
         :raises SandboxError: the sandbox has ended, or the connection was lost. The command is not repeated.
         """
         sandbox = self._running()
-        self._check_user(sandbox, self._resolve_user(user))
+        runner = self._user(sandbox, self._resolve_user(user))
         variables = self._merge_env(env) or {}
         directory = cwd or self._workdir
         if self._places is not None:
@@ -276,7 +304,7 @@ class SandboxEnvironment(BaseEnvironment):
         streams = {"stdout": Text("stdout"), "stderr": Text("stderr")}
         notices: list[str] = []
         process = await sandbox.popen(
-            [self._shell, "-c", command], cwd=directory, env=variables, timeout=timeout_sec or None
+            [self._shell, "-c", command], cwd=directory, env=variables, timeout=timeout_sec or None, user=runner
         )
         try:
             async for chunk in process:
@@ -295,15 +323,11 @@ class SandboxEnvironment(BaseEnvironment):
         stderr += "".join(f"\n[sandbox: {notice}]" for notice in process.notices + notices)
         return ExecResult(stdout=stdout, stderr=stderr, return_code=code if code >= 0 else 128 - code)
 
-    def _check_user(self, sandbox: AsyncSandbox, user: str | int | None) -> None:
-        """All commands of a sandbox have one user. Harbor asks for root to be sure to have enough rights, which the one
-        user has."""
-        own = sandbox.initial_info.user
-        if user is not None and str(user) not in ("root", "0", own):
-            raise RuntimeError(
-                f"the command cannot be run as user {user!r}: all commands of a sandbox run as {own!r}; leave the user "
-                "out of the task"
-            )
+    def _user(self, sandbox: AsyncSandbox, user: str | int | None) -> str | int | None:
+        """The user of a command, if it is not the sandbox's own. Harbor asks for root to be sure to have enough rights,
+        which the one user of a local sandbox has."""
+        is_own = user is None or str(user) == sandbox.initial_info.user
+        return None if is_own or (self._is_local and str(user) in ("root", "0")) else user
 
     async def attach(self) -> None:
         """Replace this program by a shell in the sandbox, which has to be detached on a cluster."""
@@ -337,44 +361,3 @@ class SandboxEnvironment(BaseEnvironment):
     def connect_ssh(cls, handle: StreamHandle) -> contextlib.AbstractAsyncContextManager[SSHAccess]:
         """Reach a sandbox with OpenSSH: commands, and ports of it. It needs ``ssh`` on this machine."""
         return open_ssh(handle)
-
-    # -- files
-
-    def _place(self, path: str) -> str:
-        return path if self._places is None else self._places.path(path)
-
-    async def upload_file(self, source_path: Path | str, target_path: str) -> None:
-        """Copy a file into the sandbox, with its mode; directories above it are created."""
-        target = self._place(target_path)
-        await self._running().mkdir(os.path.dirname(target) or ".", parents=True)
-        await self._running().upload(source_path, target)
-
-    async def upload_dir(self, source_dir: Path | str, target_dir: str) -> None:
-        """Copy what is in a directory into one of the sandbox, which is created.
-
-        :raises FileTransferError: something could not be copied.
-        """
-        target = self._place(target_dir)
-        await self._running().mkdir(target, parents=True)
-        self._check_copy(await self._running().upload_dir(source_dir, target), str(source_dir))
-
-    async def download_file(self, source_path: str, target_path: Path | str) -> None:
-        """Copy a file out of the sandbox. Set-uid bits and the permission of others to write are dropped."""
-        Path(target_path).parent.mkdir(parents=True, exist_ok=True)
-        await self._running().download(self._place(source_path), target_path)
-
-    async def download_dir(self, source_dir: str, target_dir: Path | str) -> None:
-        """Copy what is in a directory of the sandbox to this machine. Nothing is written outside of the target: links
-        that lead out, devices and FIFOs are left out, and logged.
-
-        :raises FileTransferError: something could not be copied.
-        """
-        Path(target_dir).parent.mkdir(parents=True, exist_ok=True)
-        self._check_copy(await self._running().download_dir(self._place(source_dir), target_dir), source_dir)
-
-    def _check_copy(self, report: TreeReport, source: str) -> None:
-        for path, reason in report.skipped[:20]:
-            self.logger.warning("%r of %s was not copied: %s", path, source, reason)
-        if len(report.skipped) > 20:
-            self.logger.warning("%d entries of %s were not copied", len(report.skipped), source)
-        report.check()

@@ -26,6 +26,12 @@ class SandboxOptions(EnvironmentOptions):
     backend_options: dict[str, Any] | None = Field(
         default=None, description='Options of one backend, such as {"k8s": {"securityProfile": "baseline"}}.'
     )
+    public_egress: Literal["internet", "open", "packages", "none"] = Field(
+        default="internet", description="The egress preset of a phase whose network is public."
+    )
+    egress_allow: list[str] = Field(
+        default_factory=list, description="Egress rules that are added to the allow-lists of tasks."
+    )
     ttl: float | None = Field(default=None, description="Seconds after which the sandbox ends in any case.")
     create_timeout: float | None = Field(default=None, description="Seconds that its creation may take.")
     detached: bool = Field(

@@ -142,6 +142,7 @@ class SdkSandboxClient(BaseSandboxClient[SdkSandboxClientOptions | None]):
             labels=options.labels,
             annotations={SESSION_ANNOTATION: str(session_id)},
             backend_options=options.backend_options,
+            **self._egress(options),
             ttl=options.ttl,
             max_lifetime=options.max_lifetime,
             idle_timeout=options.idle_timeout,
@@ -149,6 +150,17 @@ class SdkSandboxClient(BaseSandboxClient[SdkSandboxClientOptions | None]):
             # Otherwise it would end with this program.
             detached=options.pause_on_exit,
         )
+
+    def _egress(self, options: SdkSandboxClientOptions) -> dict[str, Any]:
+        """The rules, if there are any."""
+        if options.egress is None and not options.egress_allow and not options.egress_deny:
+            return {}
+        return {
+            "egress": options.egress,
+            "egress_allow": options.egress_allow,
+            "egress_deny": options.egress_deny,
+            "egress_unverified": options.egress_unverified,
+        }
 
     async def _find_sandbox(self, state: SdkSandboxSessionState) -> AsyncSandbox | None:
         try:
@@ -159,6 +171,9 @@ class SdkSandboxClient(BaseSandboxClient[SdkSandboxClientOptions | None]):
             sandbox = await self._client.get(state.sandbox_id)
             if info.is_paused or await sandbox.is_paused():
                 await sandbox.resume(state.options.ttl)
+            if egress := self._egress(state.options):
+                # The program that carried it may have ended.
+                await sandbox.serve_egress(**egress)
         except SandboxNotFoundError:
             return None
         return sandbox

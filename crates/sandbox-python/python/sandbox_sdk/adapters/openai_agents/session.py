@@ -12,7 +12,6 @@ from typing import Any, NoReturn, cast
 
 from agents.sandbox.errors import (
     ExecTimeoutError,
-    ExecTransportError,
     ExposedPortUnavailableError,
     WorkspaceArchiveReadError,
     WorkspaceArchiveWriteError,
@@ -128,26 +127,19 @@ class SdkSandboxSession(BaseSandboxSession):
     async def _exec_internal(self, *command: str | Path, timeout: float | None = None) -> ExecResult:
         if timeout is not None and timeout <= 0:
             raise ExecTimeoutError(command=command, timeout_s=timeout)
-        argv = self._argv(command)
+        argv, user = self._split(command)
         try:
-            return exec_result(await self._sandbox.run(argv, timeout=timeout, **await self._place()))
+            return exec_result(await self._sandbox.run(argv, user=user, timeout=timeout, **await self._place()))
         except SandboxError as error:
             raise exec_error(command, timeout, error) from error
 
-    def _argv(self, command: tuple[str | Path, ...]) -> list[str]:
-        """A program and its arguments, without the prefix by which the framework names a user."""
+    def _split(self, command: tuple[str | Path, ...]) -> tuple[list[str], str | None]:
+        """A program with its arguments, and the user that the framework has put before it, if that is another one than
+        the sandbox's own."""
         argv = [str(part) for part in command]
         if argv[:2] != ["sudo", "-u"] or argv[3:4] != ["--"]:
-            return argv
-        own, wanted = self._sandbox.initial_info.user, argv[2]
-        if wanted != own:
-            raise ExecTransportError(
-                command=command,
-                message=f"the command cannot be run as user {wanted!r}: all commands of a sandbox run as {own!r}; "
-                "leave the user out",
-                retryable=False,
-            )
-        return argv[4:]
+            return argv, None
+        return argv[4:], None if argv[2] == self._sandbox.initial_info.user else argv[2]
 
     async def _place(self) -> dict[str, Any]:
         """Where commands run, and with which variables."""
@@ -169,11 +161,11 @@ class SdkSandboxSession(BaseSandboxSession):
     ) -> PtyExecUpdate:
         """Start a command, and return what it writes within ``yield_time_s`` seconds, at most 1 MiB. If it runs on, the
         result has the number with which :meth:`pty_write_stdin` finds it."""
-        argv = self._argv(tuple(self._prepare_exec_command(*command, shell=shell, user=user)))
+        argv, runner = self._split(tuple(self._prepare_exec_command(*command, shell=shell, user=user)))
         await self._terminals.make_room()
         try:
             process = await self._sandbox.popen(
-                argv, pty=TERMINAL_SIZE if tty else None, stdin=tty, timeout=timeout, **await self._place()
+                argv, user=runner, pty=TERMINAL_SIZE if tty else None, stdin=tty, timeout=timeout, **await self._place()
             )
             number = self._terminals.add(Terminal(process, is_tty=tty))
             seconds = YIELD_TIME if yield_time_s is None else yield_time_s

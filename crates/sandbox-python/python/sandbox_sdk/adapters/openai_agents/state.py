@@ -33,6 +33,15 @@ class SdkSandboxClientOptions(BaseSandboxClientOptions):
     """Labels to find it by."""
     backend_options: dict[str, Any] | None = None
     """Options of one backend, such as ``{"k8s": {"runtimeClass": "gvisor"}}``."""
+    egress: str | None = None
+    """What it may reach through this program: ``none``, ``packages``, ``internet`` or ``open`` (docs/EGRESS.md). If
+    it is not given, the sandbox has the network of its backend: locally none."""
+    egress_allow: tuple[str, ...] = ()
+    """Rules that allow more, such as ``api.example.com:443``."""
+    egress_deny: tuple[str, ...] = ()
+    """Rules that deny, which are stronger."""
+    egress_unverified: bool = False
+    """Accept that a sandbox with a network of its own, such as a Pod, can reach more."""
     ttl: float | None = None
     """Seconds after which it ends."""
     max_lifetime: float | None = None
