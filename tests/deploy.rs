@@ -2,10 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use k8s_openapi::api::flowcontrol::v1::{FlowSchema, PriorityLevelConfiguration};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use sandbox_k8s::internals::names;
+use sandbox_k8s::internals::network_policy::{self, Reach};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -92,4 +96,43 @@ fn the_flow_schema_matches_the_accounts_of_the_other_files() {
     let mut needed = accounts("rbac.yaml");
     needed.extend(accounts("gc.yaml"));
     assert!(matched.is_superset(&needed), "{matched:?} of {needed:?}");
+}
+
+/// The policies of a file, and those that the SDK would create.
+#[test]
+fn the_policies_let_sandboxes_with_egress_rules_reach_nothing() {
+    let mut policies = parse::<NetworkPolicy>(&documents("network-policy.yaml"), "NetworkPolicy");
+    assert_eq!(policies.len(), 2);
+    let own = parse::<NetworkPolicy>(&documents("egress.yaml"), "NetworkPolicy");
+    let expected = network_policy::deny_all("sandboxes");
+    assert_eq!(own.len(), 1);
+    assert_eq!(own[0].metadata.name, expected.metadata.name);
+    assert_eq!(own[0].spec, expected.spec);
+    policies.extend(own);
+    let mut labels = BTreeMap::from([(names::MANAGED_BY.to_owned(), names::MANAGER.to_owned())]);
+    let internet = Reach::Allowed(vec!["sandbox-internet".to_owned()]);
+    assert_eq!(network_policy::judge(&policies, &labels), internet);
+    labels.insert(names::EGRESS.to_owned(), names::EGRESS_NONE.to_owned());
+    assert_eq!(network_policy::judge(&policies, &labels), Reach::Nothing);
+}
+
+#[test]
+fn the_rights_for_egress_rules_are_those_of_every_account_that_creates_or_claims() {
+    let documents = documents("egress.yaml");
+    let bindings = parse::<RoleBinding>(&documents, "RoleBinding");
+    let subjects = bindings[0].subjects.iter().flatten();
+    let bound: BTreeSet<_> = subjects.map(|subject| subject.name.clone()).collect();
+    let mut creating = accounts("rbac.yaml");
+    for file in ["pool/filler.yaml", "pool/claimer.yaml", "gateway/rbac.yaml"] {
+        creating.extend(accounts(file));
+    }
+    assert_eq!(bound, creating);
+    assert_eq!(parse::<Role>(&documents, "Role").len(), 1);
+    // The other one is of another namespace.
+    let documents = self::documents("egress-proof.yaml");
+    for document in &documents {
+        assert_eq!(document["metadata"]["namespace"], "default");
+    }
+    assert_eq!(parse::<Role>(&documents, "Role").len(), 1);
+    assert_eq!(parse::<RoleBinding>(&documents, "RoleBinding").len(), 1);
 }

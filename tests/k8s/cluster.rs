@@ -11,6 +11,7 @@
 //! | `SANDBOX_TEST_COMMAND_IMAGE` | the image that `cargo xtask image --command` built | `localhost/sandbox-command:VERSION` |
 //! | `SANDBOX_TEST_SSHD_IMAGE` | an image with OpenSSH's server, as root on port 22 | `localhost/debian-sshd:12` if a node has it |
 //! | `SANDBOX_TEST_COMMAND` | the built command `sandbox` | none: its cases are skipped |
+//! | `SANDBOX_TEST_NODE_NETNS` | the file of the only node's network namespace, on this machine | none: no test enforces a policy there |
 //! | `SANDBOX_TEST_TRANSPORT` | `direct`, `port-forward` or `auto` | `auto` |
 
 use std::path::PathBuf;

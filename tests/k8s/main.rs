@@ -19,6 +19,7 @@ mod command;
 mod creation;
 mod credentials;
 mod deploy_manifests;
+mod egress;
 mod external_changes;
 mod failures;
 mod gc_cronjob;
@@ -93,6 +94,7 @@ fn main() -> ExitCode {
         cluster_resources::cases(),
         image_sshd_cases,
         by_cluster_version::cases(),
+        egress::cases(),
         lifetimes::cases(),
         command::cases(),
         rights::cases(),

@@ -15,6 +15,9 @@ use crate::cluster::{client_for, connect, defaults, options};
 use crate::deploy_manifests::{self, CLIENT, GC};
 use crate::recording_client::{RequestLog, Right};
 
+/// The role with what egress rules need in addition.
+const EGRESS: &str = "sandbox-egress";
+
 cases![permissions_are_exactly_those_needed];
 
 async fn permissions_are_exactly_those_needed(_: TestedBackend) -> Outcome {
@@ -51,7 +54,13 @@ async fn compare_rights(api: &kube::Client, namespace: &str) -> Outcome {
     used.insert(("persistentvolumeclaims".into(), "get".into()));
     // Clients look for expired Leases only once a minute.
     used.insert(("leases".into(), "list".into()));
-    assert_eq!(used, granted(api, namespace, CLIENT).await?);
+    // deploy/egress-proof.yaml grants this in the namespace default.
+    assert!(used.remove(&("services".to_owned(), "get".to_owned())));
+    // The request for /api, which names no resource, and which every account may send.
+    assert!(used.remove(&(String::new(), "list".to_owned())));
+    let mut all = granted(api, namespace, CLIENT).await?;
+    all.extend(granted(api, namespace, EGRESS).await?);
+    assert_eq!(used, all);
     let mut used = gc.rights();
     // Only the Lease of a killed process needs this.
     used.insert(("leases".into(), "delete".into()));
@@ -88,6 +97,10 @@ async fn use_every_right(
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     backend.diagnose(sbx.id()).await?;
+    // deploy/egress.yaml has the policy.
+    let isolated = backend.isolate_network(sbx.id(), sbx.uid()).await;
+    let message = isolated.map(|_| ()).unwrap_err().to_string();
+    assert!(message.contains("deploy/egress-proof.yaml"), "{message}");
 
     let other = self::backend(api, namespace, CLIENT, requests).await?;
     let other_client = client_for(other, defaults());
