@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import os
 import pathlib
+import pwd
 import subprocess
 import sys
 import time
@@ -269,6 +271,17 @@ def test_an_invalid_file_is_refused_before_the_first_sample(tmp_path, text):
         asyncio.run(SandboxSdkEnvironment.task_init("task", str(path)))
 
 
+def test_egress_rules():
+    async def work(environment):
+        line = "import urllib.request as u; u.urlopen('http://example.com', timeout=5)"
+        found = await environment.exec(["python3", "-c", line], timeout=30)
+        assert "403" in found.stderr, found
+
+    in_sample(work, SandboxConfig(egress="none", egress_allow=("api.example.com:443",)))
+    with pytest.raises(ValueError, match="nonsense"):
+        in_sample(work, SandboxConfig(egress="nonsense"))
+
+
 def test_configurations_are_kept_in_logs():
     config = SandboxConfig(image="python", env={"A": "1"}, sandboxes={"b": SandboxOptions(cpu=2)})
     kept = SandboxSdkEnvironment.config_deserialize(config.model_dump())
@@ -355,12 +368,14 @@ def test_files():
         in_sample(work)
 
 
-def test_other_users_are_refused():
+def test_a_confined_sandbox_has_no_other_users():
     async def work(environment):
         me = (await environment.exec(["id", "-u"])).stdout.strip()
         assert (await environment.exec(["id", "-u"], user=me)).stdout.strip() == me
+        place = (await environment.exec(["pwd"])).stdout
+        assert (await environment.exec(["pwd"], user=me)).stdout == place
         assert (await environment.exec(["true"], user=environment.sandbox.initial_info.user)).success
-        for user in ("nobody-of-this-name", "12345", ""):
+        for user in ("nobody-of-this-name", "12345", "", "a:b", "root"):
             with pytest.raises(SandboxUserUnsupportedError, match="cannot run as user"):
                 await environment.exec(["true"], user=user)
         connection = await environment.connection()
@@ -369,6 +384,21 @@ def test_other_users_are_refused():
             await environment.connection(user="nobody-of-this-name")
 
     in_sample(work)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only a server that is root can change its user")
+def test_other_users_of_a_sandbox_that_is_not_confined():
+    async def work(environment):
+        nobody = str(pwd.getpwnam("nobody").pw_uid)
+        for user in ("nobody", nobody):
+            # A relative directory begins where it does for the sandbox's own user.
+            found = await environment.exec(["sh", "-c", "id -u; pwd"], user=user, cwd="lib")
+            assert found.stdout == f"{nobody}\n/usr/lib\n", found.stderr
+        with pytest.raises(SandboxUserUnsupportedError):
+            await environment.exec(["true"], user="nobody-of-this-name")
+        assert "--user nobody " in (await environment.connection(user="nobody")).command
+
+    in_sample(work, SandboxConfig(isolation="none", working_dir="/usr"))
 
 
 def test_the_command_of_a_connection_works():

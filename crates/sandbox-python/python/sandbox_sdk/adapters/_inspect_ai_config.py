@@ -45,6 +45,14 @@ class SandboxOptions(BaseModel):
     idle_timeout: float | None = None
     create_timeout: float | None = None
     """Seconds that the creation may take."""
+    egress: str | None = None
+    """What it may reach through this program: ``none``, ``packages``, ``internet`` or another preset."""
+    egress_allow: tuple[str, ...] = ()
+    """Rules that allow more, such as ``api.example.com:443``."""
+    egress_deny: tuple[str, ...] = ()
+    """Rules that deny, which are stronger."""
+    egress_unverified: bool = False
+    """Accept that a sandbox with a network of its own, such as a Pod, can reach more."""
     backend_options: dict[str, Any] | None = None
     """Options that only one backend has, such as ``{"k8s": {...}}``."""
 

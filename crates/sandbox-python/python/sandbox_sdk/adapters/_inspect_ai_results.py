@@ -10,16 +10,20 @@ from inspect_ai.util import (
     OutputLimitExceededError,
     SandboxEnvironmentLimits,
     SandboxUnavailableError,
+    SandboxUserUnsupportedError,
 )
 
 from ..exceptions import (
     FileTransferError,
+    InvalidArgumentError,
+    RefusedError,
     SandboxError,
     SandboxFileExistsError,
     SandboxFileNotFoundError,
     SandboxNotFoundError,
     SandboxPermissionError,
     SSHConnectionError,
+    UnsupportedError,
 )
 from ..types import CompletedProcess, FileInfo
 
@@ -71,3 +75,10 @@ def raise_if_unavailable(error: SandboxError) -> None:
     is_lost = getattr(error, "reason", None) == "lost"
     if is_lost or isinstance(error, (SandboxNotFoundError, SSHConnectionError)):
         raise SandboxUnavailableError(str(error)) from error
+
+
+def raise_if_user_unsupported(error: SandboxError, user: str) -> None:
+    is_unknown = isinstance(error, RefusedError) and error.reason == "unknown-user"
+    is_invalid = isinstance(error, InvalidArgumentError) and error.argument == "user"
+    if is_unknown or is_invalid or isinstance(error, UnsupportedError):
+        raise SandboxUserUnsupportedError(f"cannot run as user {user!r}: {error}") from error

@@ -15,13 +15,10 @@ It needs ``pip install 'sandbox-sdk[inspect-ai]'``. Inspect finds it by its entr
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import posixpath
-import re
 import shlex
-from contextvars import ContextVar
 from typing import Any, Literal, overload
 
 from .._arguments import seconds
@@ -38,14 +35,22 @@ try:
         SandboxEnvironment,
         SandboxEnvironmentConfigType,
         SandboxEnvironmentLimits,
-        SandboxUserUnsupportedError,
+        SandboxUnavailableError,
         sandboxenv,
     )
     from pydantic import BaseModel
     from typing_extensions import override
 
     from ._inspect_ai_config import CONFIG_FILE, SandboxConfig, SandboxOptions, read_config
-    from ._inspect_ai_results import check_regular, check_size, exec_result, raise_file_error, raise_if_unavailable
+    from ._inspect_ai_results import (
+        check_regular,
+        check_size,
+        exec_result,
+        raise_file_error,
+        raise_if_unavailable,
+        raise_if_user_unsupported,
+    )
+    from ._inspect_ai_run import Run, check_event_loop, current_run, label_value
 except ImportError as error:
     raise ImportError(
         f"{error}: sandbox_sdk.adapters.inspect_ai needs Inspect; pip install 'sandbox-sdk[inspect-ai]'",
@@ -59,54 +64,23 @@ LABEL = "inspect-ai"
 log = logging.getLogger(__name__)
 
 
-class _Run:
-    """What an evaluation has open: its clients by their settings, and its sandboxes by their uid."""
-
-    def __init__(self) -> None:
-        self.clients: dict[str, AsyncClient] = {}
-        self.environments: dict[str, SandboxSdkEnvironment] = {}
-
-    def client(self, config: SandboxConfig) -> AsyncClient:
-        options = config.client_options()
-        key = repr(options)
-        if key not in self.clients:
-            self.clients[key] = AsyncClient(**options)
-        return self.clients[key]
-
-    async def close(self) -> None:
-        while self.clients:
-            _, client = self.clients.popitem()
-            await client.close()
-
-
-_run: ContextVar[_Run | None] = ContextVar("sandbox_sdk_inspect_ai_run", default=None)
-
-
-def _current_run() -> _Run:
-    """The evaluation of this task. Tasks that it starts inherit it."""
-    run = _run.get()
-    if run is None:
-        run = _Run()
-        _run.set(run)
-    return run
-
-
 @sandboxenv(name="sandbox-sdk")
 class SandboxSdkEnvironment(SandboxEnvironment):
     """A sandbox of a sample.
 
     Programs are started directly, never by a shell. Relative paths begin at ``working_dir``, or at the home directory.
-    A sandbox has one user: commands for another one are refused with ``SandboxUserUnsupportedError``.
+    Commands run as another user where the server in the sandbox is root; elsewhere that is refused with
+    ``SandboxUserUnsupportedError``.
     """
 
-    def __init__(self, sandbox: AsyncSandbox, options: SandboxOptions, config: SandboxConfig, run: _Run) -> None:
+    def __init__(self, sandbox: AsyncSandbox, options: SandboxOptions, config: SandboxConfig, run: Run) -> None:
         super().__init__()
         self.sandbox = sandbox
         """The sandbox, for what Inspect has no method for, such as ports and trees of files."""
         self._working_dir = options.working_dir
         self._config = config
         self._run = run
-        self._uid: str | None = None
+        self._home: str | None = None
 
     # What Inspect asks of the provider.
 
@@ -141,8 +115,8 @@ class SandboxSdkEnvironment(SandboxEnvironment):
         :raises ValueError: the configuration is invalid.
         :raises SandboxError: the backend cannot be used.
         """
-        _check_event_loop()
-        await _current_run().client(read_config(config)).backend()
+        check_event_loop()
+        await current_run().client(read_config(config)).backend()
 
     @override
     @classmethod
@@ -153,11 +127,11 @@ class SandboxSdkEnvironment(SandboxEnvironment):
 
         :raises SandboxCreationError: with the stage, the reason, and the latest events.
         """
-        _check_event_loop()
+        check_event_loop()
         settings = read_config(config)
-        run = _current_run()
+        run = current_run()
         client = run.client(settings)
-        labels = {LABEL: "sample", f"{LABEL}-task": _label_value(task_name)}
+        labels = {LABEL: "sample", f"{LABEL}-task": label_value(task_name)}
         created: dict[str, SandboxSdkEnvironment] = {}
         failures: list[SandboxError] = []
 
@@ -203,7 +177,7 @@ class SandboxSdkEnvironment(SandboxEnvironment):
 
         :raises SandboxError: something could not be deleted.
         """
-        run = _current_run()
+        run = current_run()
         left = list(run.environments.values())
         try:
             if cleanup:
@@ -260,18 +234,19 @@ class SandboxSdkEnvironment(SandboxEnvironment):
         :raises TimeoutError: it ran longer.
         :raises PermissionError: it may not be executed.
         :raises OutputLimitExceededError: with the last 10 MiB (``SandboxEnvironmentLimits``) of each stream.
-        :raises SandboxUserUnsupportedError: the user is not that of the sandbox.
+        :raises SandboxUserUnsupportedError: there is no such user, or the sandbox cannot change to it.
         :raises SandboxUnavailableError: the sandbox has ended, or cannot be reached.
         """
-        await self._check_user(user)
         limit = SandboxEnvironmentLimits.MAX_EXEC_OUTPUT_SIZE
+        other = self._other_user(user)
         try:
             done = await self.sandbox.run(
                 cmd,
                 input=input.encode() if isinstance(input, str) else input,
-                cwd=self._path(cwd or "."),
+                cwd=self._path(cwd or ".") if other is None else await self._absolute_path(cwd or "."),
                 env=env,
                 timeout=timeout,
+                user=other,
                 # The first and the last half are kept: so these are always the last bytes up to the limit.
                 output_cap=2 * limit,
             )
@@ -279,6 +254,8 @@ class SandboxSdkEnvironment(SandboxEnvironment):
             raise TimeoutError(f"the command was killed after {seconds(timeout, 'timeout')} s") from error
         except SandboxError as error:
             raise_if_unavailable(error)
+            if other is not None:
+                raise_if_user_unsupported(error, other)
             raise
         return exec_result(cmd, done, limit)
 
@@ -337,16 +314,18 @@ class SandboxSdkEnvironment(SandboxEnvironment):
     async def connection(self, *, user: str | None = None) -> SandboxConnection:
         """How a person opens a shell in it, on this machine.
 
-        :raises SandboxUserUnsupportedError: the user is not that of the sandbox.
+        :raises SandboxUserUnsupportedError: there is no such user, or the sandbox cannot change to it.
         :raises ConnectionError: the sandbox has ended.
         """
+        other = self._other_user(user)
         try:
             await self.sandbox.info()
-            await self._check_user(user)
-        except SandboxError as error:
+            await self.exec(["true"], user=other)
+        except (SandboxError, SandboxUnavailableError) as error:
             raise ConnectionError(str(error)) from error
-        command = ["env", *self._config.variables(), "sandbox", "exec", "-it", self.sandbox.id, "--", "/bin/sh", "-l"]
-        return SandboxConnection(type="sandbox-sdk", command=shlex.join(command))
+        command = ["sandbox", "exec", "-it", *(["--user", other] if other is not None else []), self.sandbox.id]
+        line = ["env", *self._config.variables(), *command, "--", "/bin/sh", "-l"]
+        return SandboxConnection(type="sandbox-sdk", command=shlex.join(line))
 
     def _path(self, file: str) -> str:
         return file if self._working_dir is None else posixpath.join(self._working_dir, file)
@@ -357,17 +336,15 @@ class SandboxSdkEnvironment(SandboxEnvironment):
         except SandboxFileNotFoundError:
             return None
 
-    async def _check_user(self, user: str | None) -> None:
-        """Refuse another user than that of the sandbox, which can be given by name or by number."""
-        if user is None or user == self.sandbox.initial_info.user:
-            return
-        if self._uid is None:
-            done = await self.sandbox.run(["id", "-u"], output_cap=64, timeout=30)
-            self._uid = done.stdout.decode("ascii", "replace").strip()
-        if user not in (self._uid, "root" if self._uid == "0" else None):
-            raise SandboxUserUnsupportedError(
-                f"cannot run as user {user!r}: all commands of the sandbox run as {self.sandbox.initial_info.user!r}"
-            )
+    async def _absolute_path(self, file: str) -> str:
+        """The path for another user, whose home directory is another one."""
+        if self._home is None:
+            self._home = self.sandbox.initial_info.home or (await self.sandbox.run(["pwd"], text=True)).stdout.strip()
+        return posixpath.join(self._home, self._path(file))
+
+    def _other_user(self, user: str | None) -> str | None:
+        """The user that a command must change to."""
+        return None if user == self.sandbox.initial_info.user else user
 
     def _leave(self) -> None:
         """Keep the sandbox, and say how to reach it."""
@@ -399,15 +376,3 @@ async def _delete(environments: list[SandboxSdkEnvironment]) -> list[SandboxErro
             for environment in environments:
                 group.start_soon(delete, environment)
     return failures
-
-
-def _check_event_loop() -> None:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        raise RuntimeError("sandbox-sdk needs asyncio: run Inspect with INSPECT_ASYNC_BACKEND=asyncio") from None
-
-
-def _label_value(name: str) -> str:
-    """A name as Kubernetes allows it as the value of a label."""
-    return re.sub(r"[^A-Za-z0-9]+", "-", name)[:63].strip("-")
