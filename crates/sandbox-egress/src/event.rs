@@ -79,6 +79,8 @@ impl EgressEvents {
 pub(crate) struct Observer {
     sender: Option<mpsc::Sender<EgressEvent>>,
     lost: AtomicU64,
+    /// The id of the sandbox, for the log.
+    sandbox: Option<String>,
 }
 
 impl Observer {
@@ -86,6 +88,7 @@ impl Observer {
         Self {
             sender: None,
             lost: AtomicU64::new(0),
+            sandbox: None,
         }
     }
 
@@ -94,13 +97,20 @@ impl Observer {
         let observer = Self {
             sender: Some(sender),
             lost: AtomicU64::new(0),
+            sandbox: None,
         };
         (observer, EgressEvents(receiver))
+    }
+
+    pub(crate) fn set_sandbox(&mut self, id: Option<String>) {
+        self.sandbox = id;
     }
 
     /// Reports an event to the log, to the metrics and to the receiver.
     pub(crate) fn report(&self, mut event: EgressEvent) {
         tracing::debug!(
+            sandbox.id = self.sandbox,
+            outcome = event.outcome.as_str(),
             host = event.host,
             port = event.port,
             address = event.address.map(tracing::field::display),
@@ -108,8 +118,7 @@ impl Observer {
             reason = event.reason,
             sent = event.sent,
             received = event.received,
-            outcome = event.outcome.as_str(),
-            "egress"
+            "egress decided"
         );
         sandbox_core::metrics::count_egress(event.outcome.as_str());
         let Some(sender) = &self.sender else {

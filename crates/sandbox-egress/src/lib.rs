@@ -6,6 +6,7 @@
 //! | [`NamedUpstream`] | an HTTPS origin that is reached by a name, with a credential that the sandbox never has |
 //! | [`Proxy`] | carries a sandbox's connections, each only if the rules allow it |
 //! | [`Resolve`], [`Dial`] | how names become addresses, and addresses connections |
+//! | [`Ask`] | decides about names that no rule decides about |
 //! | [`EgressEvent`] | what the proxy decided about one connection |
 //!
 //! A sandbox without a network has one way out: a port on its loopback interface that leads to a [`Proxy`] in the process
@@ -23,6 +24,7 @@
 //! # }
 //! ```
 
+mod ask;
 mod dial;
 mod event;
 mod limits;
@@ -31,6 +33,7 @@ mod resolve;
 mod rules;
 mod upstream;
 
+pub use ask::{Answer, Ask};
 pub use dial::{Dial, DirectDialer, Upstream};
 pub use event::{EgressEvent, EgressEvents, EgressOutcome};
 pub use limits::Limits;

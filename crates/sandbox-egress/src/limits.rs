@@ -11,6 +11,9 @@ pub struct Limits {
     /// How long a client may take for the head of a request, for a SOCKS handshake, or for a TLS ClientHello (30 seconds). A
     /// connection that is kept open between two requests ends after this time, too.
     pub handshake: Duration,
+    /// How long the answer about a name that no rule decides about may take, with those before it (one minute). Then the
+    /// connection is refused, and the next one is asked about again.
+    pub ask: Duration,
     /// How long a name may take to resolve (10 seconds).
     pub resolve: Duration,
     /// How long one address may take to connect (10 seconds). All addresses of a name may take twice as long.
@@ -30,6 +33,7 @@ impl Default for Limits {
         Self {
             connections: 512,
             handshake: Duration::from_secs(30),
+            ask: Duration::from_secs(60),
             resolve: Duration::from_secs(10),
             connect: Duration::from_secs(10),
             idle: Duration::from_secs(3600),

@@ -20,6 +20,8 @@ pub(super) struct Grant {
     pub(super) rule: Arc<str>,
     /// What it is a connection to, if that needs no rule.
     pub(super) upstream: Option<Arc<ServedUpstream>>,
+    /// No rule allows it, but who was asked does.
+    pub(super) is_asked: bool,
 }
 
 impl Grant {
@@ -33,7 +35,8 @@ impl Grant {
         };
         match (&self.target.host, &self.upstream) {
             (Host::Name(name), None) => {
-                rules.check_name(name, port).is_ok() && is_address_allowed()
+                let is_agreed = self.is_asked && rules.is_undecided(name, port);
+                (is_agreed || rules.check_name(name, port).is_ok()) && is_address_allowed()
             }
             (Host::Name(name), Some(_)) => {
                 rules.check_upstream(name, port).is_ok() && is_address_allowed()

@@ -1,5 +1,6 @@
 //! The proxy: one connection of a sandbox at a time, each checked.
 
+mod asking;
 mod denial;
 mod flow;
 mod hello;
@@ -21,9 +22,10 @@ use tokio::time::timeout;
 use crate::event::Observer;
 use crate::upstream::{ServedUpstream, list_variables, serve_all};
 use crate::{
-    Dial, DirectDialer, Egress, EgressEvents, Limits, NamedUpstream, Resolve, SystemResolver,
+    Ask, Dial, DirectDialer, Egress, EgressEvents, Limits, NamedUpstream, Resolve, SystemResolver,
     Upstream,
 };
+use asking::Asking;
 use rewound::{ClientStream, Rewound};
 
 /// Carries the connections of one sandbox to where its rules allow. It speaks HTTP/1.1 and SOCKS 5, and tells them apart by
@@ -66,6 +68,8 @@ pub struct ProxyBuilder {
     limits: Limits,
     observer: Observer,
     upstreams: Vec<Arc<ServedUpstream>>,
+    ask: Option<Arc<dyn Ask>>,
+    sandbox: Option<String>,
 }
 
 #[derive(Debug)]
@@ -78,6 +82,7 @@ struct Shared {
     limits: Limits,
     observer: Observer,
     upstreams: Vec<Arc<ServedUpstream>>,
+    asking: Option<Asking>,
     slots: Semaphore,
     lookups: Arc<Semaphore>,
 }
@@ -101,6 +106,8 @@ impl Proxy {
             limits: Limits::default(),
             observer: Observer::none(),
             upstreams: Vec::new(),
+            ask: None,
+            sandbox: None,
         }
     }
 
@@ -172,6 +179,18 @@ impl ProxyBuilder {
         Ok(self)
     }
 
+    /// Asks about names that no rule decides about, instead of refusing them.
+    pub fn ask(mut self, ask: Arc<dyn Ask>) -> Self {
+        self.ask = Some(ask);
+        self
+    }
+
+    /// Sets the id of the sandbox, for the events of tracing.
+    pub fn sandbox(mut self, id: impl Into<String>) -> Self {
+        self.sandbox = Some(id.into());
+        self
+    }
+
     /// Sets the limits.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
@@ -186,7 +205,8 @@ impl ProxyBuilder {
     }
 
     /// Builds the proxy.
-    pub fn build(self) -> Proxy {
+    pub fn build(mut self) -> Proxy {
+        self.observer.set_sandbox(self.sandbox);
         let shared = Shared {
             rules: watch::Sender::new(Arc::new(self.rules)),
             refused: self.refused,
@@ -197,6 +217,7 @@ impl ProxyBuilder {
             limits: self.limits,
             observer: self.observer,
             upstreams: self.upstreams,
+            asking: self.ask.map(Asking::new),
         };
         Proxy {
             shared: Arc::new(shared),

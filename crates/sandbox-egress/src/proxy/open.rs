@@ -25,9 +25,13 @@ impl Shared {
     /// Connects to a target if the rules allow it, and reports it if they do not or if it fails. The address that is
     /// connected to is the one that was checked: a name is resolved once.
     pub(super) async fn open(&self, target: &Target) -> Result<(Box<dyn Upstream>, Grant), Denial> {
+        let asked = self
+            .ask(target)
+            .await
+            .inspect_err(|denial| self.report_denial(target, denial))?;
         let opening = async {
             match &target.host {
-                Host::Name(name) => self.open_name(target, name).await,
+                Host::Name(name) => self.open_name(target, name, asked).await,
                 Host::Address(address) => self.open_literal(target, *address).await,
             }
         };
@@ -54,7 +58,7 @@ impl Shared {
                 Host::Address(address) => vec![*address],
             };
             let rule = Arc::clone(upstream.rule());
-            self.open_any(&rules, target, found, rule, Some(upstream))
+            self.open_any(&rules, target, found, rule, Some(upstream), false)
                 .await
         };
         self.limit_opening(target, opening).await
@@ -76,16 +80,23 @@ impl Shared {
         &self,
         target: &Target,
         name: &HostName,
+        asked: Option<Arc<str>>,
     ) -> Result<(Box<dyn Upstream>, Grant), Denial> {
         let rules = self.rules.borrow().clone();
-        let rule = rules
-            .check_name(name, target.port)
-            .map_err(Denial::refused)?;
+        let is_asked = asked.is_some() && rules.is_undecided(name, target.port);
+        let rule = match asked {
+            Some(asked) if is_asked => asked,
+            // The rules may have been replaced since.
+            Some(_) | None => rules
+                .check_name(name, target.port)
+                .map_err(Denial::refused)?,
+        };
         let found = self
             .resolve(name.as_str())
             .await
             .map_err(Denial::unresolved)?;
-        self.open_any(&rules, target, found, rule, None).await
+        self.open_any(&rules, target, found, rule, None, is_asked)
+            .await
     }
 
     /// Connects to the first of the addresses that is allowed and answers.
@@ -96,6 +107,7 @@ impl Shared {
         found: Vec<IpAddr>,
         rule: Arc<str>,
         upstream: Option<&Arc<ServedUpstream>>,
+        is_asked: bool,
     ) -> Result<(Box<dyn Upstream>, Grant), Denial> {
         let mut refused = None;
         let mut failed = None;
@@ -110,6 +122,7 @@ impl Shared {
                 address,
                 rule: Arc::clone(&rule),
                 upstream: upstream.cloned(),
+                is_asked,
             };
             match self.connect(&grant).await {
                 Ok(stream) => return Ok((stream, grant)),
@@ -138,6 +151,7 @@ impl Shared {
             address,
             rule,
             upstream: None,
+            is_asked: false,
         };
         let stream = self
             .connect(&grant)

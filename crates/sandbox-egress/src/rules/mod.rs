@@ -56,6 +56,8 @@ pub struct Egress {
     from_preset: usize,
     allow: Vec<Rule>,
     deny: Vec<Rule>,
+    /// What these refuse is refused, whatever the rules here allow.
+    limit: Option<Box<Self>>,
 }
 
 impl Egress {
@@ -116,9 +118,52 @@ impl Egress {
         Ok(self)
     }
 
+    /// Keeps these rules within others: what `limit` refuses is refused, too. So rules of a less trusted origin can only
+    /// narrow what is allowed.
+    ///
+    /// ```
+    /// use sandbox_egress::Egress;
+    ///
+    /// # fn main() -> sandbox_core::Result<()> {
+    /// let wish = Egress::none().allow("pypi.org")?.allow("example.com")?;
+    /// let rules = wish.within(Egress::packages());
+    /// assert_eq!(rules.to_string(), "none +pypi.org +example.com within packages");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn within(mut self, limit: Self) -> Self {
+        self.limit = Some(match self.limit {
+            Some(former) => Box::new(former.within(limit)),
+            None => Box::new(limit),
+        });
+        self
+    }
+
+    /// Returns the first allowing rule here that other rules do not allow as a whole, as it was written. Denying rules are
+    /// not considered.
+    pub fn find_excess(&self, limit: &Self) -> Option<&str> {
+        let exceeds = |rule: &&Rule| !limit.allow_whole(rule);
+        self.allow
+            .iter()
+            .find(exceeds)
+            .map(|rule| rule.text.as_str())
+    }
+
+    fn allow_whole(&self, rule: &Rule) -> bool {
+        let is_allowed = rule.parts().iter().all(|part| {
+            let covers = |own: &Rule| own.covers(part);
+            self.allow.iter().any(covers)
+        });
+        is_allowed
+            && self
+                .limit
+                .as_ref()
+                .is_none_or(|limit| limit.allow_whole(rule))
+    }
+
     /// Whether no rule allows anything.
     pub fn is_none(&self) -> bool {
-        self.allow.is_empty()
+        self.allow.is_empty() || self.limit.as_ref().is_some_and(|limit| limit.is_none())
     }
 
     fn preset_or_none(name: &str) -> Self {
@@ -136,11 +181,15 @@ impl Egress {
             from_preset: allow.len(),
             allow,
             deny: Vec::new(),
+            limit: None,
         }
     }
 
     /// Decides about a name. Its addresses have to be checked as well.
     pub(crate) fn check_name(&self, name: &HostName, port: u16) -> Result<Arc<str>, Refusal> {
+        if let Some(limit) = &self.limit {
+            limit.check_name(name, port)?;
+        }
         if let Some(rule) = self.find_denying(|rule, action| rule.matches_name(action, name, port))
         {
             return Err(Refusal::denied(rule));
@@ -151,10 +200,25 @@ impl Egress {
 
     /// Decides about the name of an upstream, which needs no rule that allows it. Its addresses have to be checked as well.
     pub(crate) fn check_upstream(&self, name: &HostName, port: u16) -> Result<(), Refusal> {
+        if let Some(limit) = &self.limit {
+            limit.check_upstream(name, port)?;
+        }
         match self.find_denying(|rule, action| rule.matches_name(action, name, port)) {
             Some(rule) => Err(Refusal::denied(rule)),
             None => Ok(()),
         }
+    }
+
+    /// Whether a name is refused only because no rule is about it.
+    pub(crate) fn is_undecided(&self, name: &HostName, port: u16) -> bool {
+        let is_about = |rule: &Rule, action| rule.matches_name(action, name, port);
+        let is_within_limit = match &self.limit {
+            Some(limit) => limit.check_name(name, port).is_ok(),
+            None => true,
+        };
+        is_within_limit
+            && self.find_denying(is_about).is_none()
+            && self.find_allowing(is_about).is_none()
     }
 
     /// Decides about an address that a name led to. `refused` are further addresses that only a rule of their own allows.
@@ -164,6 +228,9 @@ impl Egress {
         port: u16,
         refused: &[IpAddr],
     ) -> Result<(), Refusal> {
+        if let Some(limit) = &self.limit {
+            limit.check_resolved(address, port, refused)?;
+        }
         let address = address.to_canonical();
         if let Some(rule) =
             self.find_denying(|rule, action| rule.matches_address(action, address, port))
@@ -196,6 +263,9 @@ impl Egress {
         port: u16,
         refused: &[IpAddr],
     ) -> Result<Arc<str>, Refusal> {
+        if let Some(limit) = &self.limit {
+            limit.check_literal(address, port, refused)?;
+        }
         let address = address.to_canonical();
         self.check_resolved(address, port, refused)?;
         self.find_allowing(|rule, action| rule.matches_address(action, address, port))
@@ -218,7 +288,8 @@ impl Egress {
     }
 }
 
-/// As the arguments of the command are written: the preset, then `+RULE` and `-RULE`.
+/// As the arguments of the command are written: the preset, then `+RULE` and `-RULE`, then `within` and the rules that limit
+/// them.
 impl Display for Egress {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(self.preset)?;
@@ -228,7 +299,10 @@ impl Display for Egress {
         for rule in &self.deny {
             write!(f, " -{}", rule.text)?;
         }
-        Ok(())
+        match &self.limit {
+            Some(limit) => write!(f, " within {limit}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -241,7 +315,11 @@ impl FromStr for Egress {
             .split(|c: char| c.is_whitespace() || c == ',')
             .filter(|word| !word.is_empty());
         let mut egress = Self::from_preset(words.next().unwrap_or_default())?;
-        for word in words {
+        while let Some(word) = words.next() {
+            if word == "within" {
+                let limit: Vec<&str> = words.collect();
+                return Ok(egress.within(limit.join(" ").parse()?));
+            }
             egress = match (word.strip_prefix('+'), word.strip_prefix('-')) {
                 (Some(rule), _) => egress.allow(rule)?,
                 (None, Some(rule)) => egress.deny(rule)?,

@@ -44,6 +44,16 @@ impl Refusal {
         }
     }
 
+    /// Nobody has allowed what no rule decides about.
+    pub(crate) fn not_agreed(reason: &'static str, rule: Option<Arc<str>>) -> Self {
+        Self {
+            rule,
+            reason: reason.to_owned(),
+            public_reason: "no rule allows it, and neither did who was asked",
+            is_allowable: true,
+        }
+    }
+
     /// Something that no rule can allow.
     pub(crate) fn malformed(reason: impl Into<String>, public_reason: &'static str) -> Self {
         Self {

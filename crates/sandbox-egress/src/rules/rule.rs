@@ -95,6 +95,43 @@ impl Rule {
             .is_some_and(|network| other.contains(network))
     }
 
+    /// The rule for each port that it allows; itself, if it allows every port.
+    pub(super) fn parts(&self) -> Vec<Self> {
+        match self.ports {
+            Ports::Any | Ports::One(_) => vec![self.clone()],
+            Ports::Unnamed => USUAL_PORTS
+                .iter()
+                .map(|port| Self {
+                    ports: Ports::One(*port),
+                    ..self.clone()
+                })
+                .collect(),
+        }
+    }
+
+    /// Whether it allows everything that a rule for one port, or for every port, allows.
+    pub(super) fn covers(&self, part: &Self) -> bool {
+        let covers_hosts = match (&self.hosts, &part.hosts) {
+            (Hosts::AnyName, Hosts::AnyName | Hosts::Name(_) | Hosts::Below(_)) => true,
+            (Hosts::Name(one), Hosts::Name(other)) => one == other,
+            (Hosts::Below(domain), Hosts::Name(name)) => name.is_below(domain),
+            (Hosts::Below(domain), Hosts::Below(other)) => {
+                domain == other || other.is_below(domain)
+            }
+            (Hosts::Network(one), Hosts::Network(other)) => one.contains(other),
+            (Hosts::Name(_) | Hosts::Below(_), Hosts::AnyName)
+            | (Hosts::Name(_), Hosts::Below(_))
+            | (Hosts::Network(_), Hosts::AnyName | Hosts::Name(_) | Hosts::Below(_))
+            | (Hosts::AnyName | Hosts::Name(_) | Hosts::Below(_), Hosts::Network(_)) => false,
+        };
+        let covers_ports = match part.ports {
+            Ports::One(port) => self.matches_port(Action::Allow, port),
+            Ports::Any => self.ports == Ports::Any,
+            Ports::Unnamed => matches!(self.ports, Ports::Any | Ports::Unnamed),
+        };
+        covers_hosts && covers_ports
+    }
+
     fn network(&self) -> Option<&IpNet> {
         match &self.hosts {
             Hosts::Network(network) => Some(network),

@@ -183,6 +183,75 @@ fn presets_allow_what_they_are_for() {
     assert!(check_name(&Egress::open(), "anything.example", 22).is_ok());
 }
 
+#[test]
+fn rules_within_others_allow_what_both_allow() {
+    let limit = read("packages +10.0.0.0/8 -*.pythonhosted.org");
+    let wish = read("none +pypi.org +files.pythonhosted.org +example.com +10.1.0.0/16:*");
+    assert_eq!(wish.find_excess(&limit), Some("example.com"));
+    let rules = wish.within(limit);
+    assert!(check_name(&rules, "pypi.org", 443).is_ok());
+    let refused = check_name(&rules, "files.pythonhosted.org", 443).unwrap_err();
+    assert!(refused.contains("deny *.pythonhosted.org"), "{refused}");
+    assert!(check_name(&rules, "example.com", 443).is_err());
+    assert!(check_name(&rules, "registry.npmjs.org", 443).is_err());
+    assert!(is_allowed(&rules, "10.1.2.3", 443));
+    assert!(!is_allowed(&rules, "10.1.2.3", 22));
+    assert!(!is_allowed(&rules, "10.2.0.0", 443));
+    assert_eq!(rules.to_string().parse::<Egress>().unwrap(), rules);
+    assert!(read("open within none").is_none());
+    assert!(!read("open within internet").is_none());
+    // A wide network does not allow a special one that is part of it.
+    let metadata = read("none +169.254.169.254").within(read("none +0.0.0.0/0 +169.254.0.0/16"));
+    assert!(!is_allowed(&metadata, "169.254.169.254", 80));
+    // Limits add up.
+    let twice = read("open")
+        .within(Egress::internet())
+        .within(Egress::packages());
+    assert!(check_name(&twice, "example.com", 443).is_err());
+    assert!(check_name(&twice, "pypi.org", 443).is_ok());
+}
+
+#[test]
+fn what_exceeds_other_rules_is_named() {
+    for (limit, wish, excess) in [
+        ("internet", "none +a.example +*.b.example:443", None),
+        ("internet", "none +*", None),
+        ("internet", "none +*:*", Some("*:*")),
+        ("internet", "none +a.example:22", Some("a.example:22")),
+        ("internet", "none +1.1.1.1", Some("1.1.1.1")),
+        ("open", "none +*:* +1.1.1.1:53 +10.0.0.0/16:*", None),
+        ("none +*.a.example", "none +a.example", Some("a.example")),
+        (
+            "none +*.a.example",
+            "none +*.b.a.example +*.a.example",
+            None,
+        ),
+        (
+            "none +*.b.a.example",
+            "none +*.a.example",
+            Some("*.a.example"),
+        ),
+        ("none +a.example", "none +*", Some("*")),
+        // Ports may be allowed by several rules.
+        ("none +a.example:80 +a.example:443", "none +a.example", None),
+        ("none +a.example:80", "none +a.example", Some("a.example")),
+        ("none +10.0.0.0/8", "none +10.0.0.0/7", Some("10.0.0.0/7")),
+        ("none +0.0.0.0/0:*", "none +::/0", Some("::/0")),
+        (
+            "open within packages",
+            "none +pypi.org +example.com",
+            Some("example.com"),
+        ),
+        ("none", "none -example.com", None),
+    ] {
+        assert_eq!(
+            read(wish).find_excess(&read(limit)),
+            excess,
+            "{wish} in {limit}"
+        );
+    }
+}
+
 proptest! {
     /// No text makes the parsers panic, and what they accept is in normal form.
     #[test]

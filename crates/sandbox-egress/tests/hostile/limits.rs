@@ -1,5 +1,6 @@
 //! Long, slow, half-open and many.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::support::World;
@@ -116,7 +117,7 @@ async fn there_are_only_so_many_connections_at_once() {
 }
 
 #[tokio::test]
-async fn many_connections_all_get_through_in_the_end() {
+async fn many_connections_all_get_through_in_the_end_and_few_at_once() {
     let world = World::new();
     world.name("good.example", &["93.184.216.34"]);
     let ok = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -126,11 +127,32 @@ async fn many_connections_all_get_through_in_the_end() {
     let proxy = world.proxy_with("none +good.example", limits);
     let get =
         "GET http://good.example/ HTTP/1.1\r\nHost: good.example\r\nConnection: close\r\n\r\n";
-    let mut connections: Vec<_> = (0..300).map(|_| proxy.connect()).collect();
+    let mut connections: Vec<_> = (0..2000).map(|_| proxy.connect()).collect();
     for inside in &mut connections {
         inside.send(get.as_bytes()).await;
     }
     for inside in &mut connections {
         assert!(inside.rest().await.ends_with("ok"));
     }
+    assert!(world.most_open.load(Ordering::SeqCst) <= 16);
+    assert_eq!(world.dials.lock().unwrap().len(), 2000);
+}
+
+#[tokio::test]
+async fn without_descriptors_connections_fail_and_the_proxy_goes_on() {
+    let world = World::new();
+    world.name("good.example", &["93.184.216.34"]);
+    let _server = world.serve("93.184.216.34:22", b"hello").await;
+    let mut proxy = world.proxy("none +good.example:22");
+    // EMFILE, as from socket(2).
+    world.failures.lock().unwrap().extend([24; 3]);
+    for _ in 0..3 {
+        let (_inside, line) = proxy.tunnel("good.example:22").await;
+        assert!(line.starts_with("HTTP/1.1 502"), "{line}");
+        assert_eq!(proxy.event().await.outcome, EgressOutcome::Failed);
+    }
+    let (mut inside, line) = proxy.tunnel("good.example:22").await;
+    assert!(line.starts_with("HTTP/1.1 200"), "{line}");
+    inside.send(b"hi").await;
+    assert_eq!(inside.read(5).await, b"hello");
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
+mod asking;
 mod fronting;
 mod http;
 mod limits;

@@ -3,16 +3,20 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use sandbox_egress::{
-    Dial, Egress, EgressEvent, EgressEvents, EgressOutcome, Limits, NamedUpstream, Proxy, Resolve,
-    Upstream,
+    Ask, Dial, Egress, EgressEvent, EgressEvents, EgressOutcome, Limits, NamedUpstream, Proxy,
+    Resolve, Upstream,
 };
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
+use tokio::net::tcp::OwnedReadHalf;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -30,6 +34,11 @@ pub(crate) struct World {
     places: Mutex<HashMap<SocketAddr, SocketAddr>>,
     pub(crate) questions: Mutex<Vec<String>>,
     pub(crate) dials: Mutex<Vec<SocketAddr>>,
+    /// Numbers of errors that the next attempts to connect end with.
+    pub(crate) failures: Mutex<Vec<i32>>,
+    open: Arc<AtomicUsize>,
+    /// The most connections to servers at once.
+    pub(crate) most_open: AtomicUsize,
 }
 
 #[async_trait]
@@ -49,9 +58,43 @@ impl Resolve for World {
 impl Dial for World {
     async fn dial(&self, address: SocketAddr) -> io::Result<Box<dyn Upstream>> {
         self.dials.lock().unwrap().push(address);
+        if let Some(number) = self.failures.lock().unwrap().pop() {
+            return Err(io::Error::from_raw_os_error(number));
+        }
         let place = self.places.lock().unwrap().get(&address).copied();
         let place = place.ok_or(io::ErrorKind::ConnectionRefused)?;
-        Ok(Box::new(TcpStream::connect(place).await?))
+        let open = self.open.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most_open.fetch_max(open, Ordering::SeqCst);
+        let counted = Counted(Arc::clone(&self.open));
+        let (reader, writer) = TcpStream::connect(place).await?.into_split();
+        Ok(Box::new(tokio::io::join(
+            CountedReader(reader, counted),
+            writer,
+        )))
+    }
+}
+
+/// Counts an open connection until it is dropped.
+struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+struct CountedReader(
+    OwnedReadHalf,
+    #[expect(dead_code, reason = "its drop counts")] Counted,
+);
+
+impl AsyncRead for CountedReader {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buffer)
     }
 }
 
@@ -150,7 +193,7 @@ impl World {
     }
 
     pub(crate) fn proxy_with(self: &Arc<Self>, rules: &str, limits: Limits) -> TestProxy {
-        self.proxy_for(rules, limits, [])
+        self.proxy_of(rules, limits, [], None)
     }
 
     /// Starts a proxy with these rules and upstreams.
@@ -160,8 +203,28 @@ impl World {
         limits: Limits,
         upstreams: [NamedUpstream; N],
     ) -> TestProxy {
+        self.proxy_of(rules, limits, upstreams, None)
+    }
+
+    /// Starts a proxy with these rules that asks about names.
+    pub(crate) fn proxy_that_asks(
+        self: &Arc<Self>,
+        rules: &str,
+        limits: Limits,
+        ask: Arc<dyn Ask>,
+    ) -> TestProxy {
+        self.proxy_of(rules, limits, [], Some(ask))
+    }
+
+    fn proxy_of<const N: usize>(
+        self: &Arc<Self>,
+        rules: &str,
+        limits: Limits,
+        upstreams: [NamedUpstream; N],
+        ask: Option<Arc<dyn Ask>>,
+    ) -> TestProxy {
         let rules: Egress = rules.parse().unwrap();
-        let (builder, events) = Proxy::builder(rules)
+        let (mut builder, events) = Proxy::builder(rules)
             .resolver(Arc::clone(self) as Arc<dyn Resolve>)
             .dialer(Arc::clone(self) as Arc<dyn Dial>)
             .refuse(["203.0.114.9".parse().unwrap()])
@@ -169,6 +232,9 @@ impl World {
             .upstreams(upstreams)
             .unwrap()
             .events(10_000);
+        if let Some(ask) = ask {
+            builder = builder.ask(ask);
+        }
         TestProxy {
             proxy: builder.build(),
             events,
