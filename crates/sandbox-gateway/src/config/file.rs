@@ -256,6 +256,7 @@ templates:
     pids: 100
     env: {A: 1, B: text, C: true}
     user: user
+    egress: {preset: packages, allow: ["api.example.com:443"], deny: ["*.example.net"]}
     timeout: 10m
     max-lifetime: 2h
     pool: {size: 4}
@@ -293,6 +294,11 @@ templates:
             (base.timeout, base.user.as_deref()),
             (Duration::from_secs(600), Some("user"))
         );
+        let egress = base.egress.as_ref().map(ToString::to_string);
+        assert_eq!(
+            egress.as_deref(),
+            Some("packages +api.example.com:443 -*.example.net")
+        );
         let shared = config.template("shared").unwrap().1;
         assert_eq!(
             shared.pool,
@@ -321,6 +327,8 @@ preview: {keep-host: 1, response-timeout: 0s, y: 1}
 templates:
   a b: {}
   base: {memory: lots, timeout: 2h, max-lifetime: 1h, pool: {}, env: {"A=B": x}, aliases: [code-interpreter-v1]}
+  reach: {egress: {preset: most, allow: [a.example, a/b], deny: 1, x: 1}}
+  named: {pool: {name: ci}, egress: {}}
   other: [1]
   both: {pool: {size: 1, name: ci}, kubernetes: 1}
 "#;
@@ -347,6 +355,11 @@ templates:
             "templates.base.pool.size",
             "templates.base.env",
             "templates.base.aliases",
+            "templates.reach.egress.preset",
+            "templates.reach.egress.allow",
+            "templates.reach.egress.deny",
+            "templates.reach.egress.x",
+            "templates.named.egress",
             "templates.other",
             "templates.both.pool.size",
             "templates.both.kubernetes",
@@ -357,7 +370,7 @@ templates:
                 .count();
             assert_eq!(found, 1, "{place}: {mistakes:#?}");
         }
-        assert_eq!(mistakes.len(), 24, "{mistakes:#?}");
+        assert_eq!(mistakes.len(), 29, "{mistakes:#?}");
         let broken = GatewayConfig::parse("a: [", with_keys()).unwrap_err();
         assert!(broken[0].starts_with("it is not valid YAML"), "{broken:?}");
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use sandbox::{ByteSize, Cpu};
+use sandbox::{ByteSize, Cpu, Egress};
 use serde_json::Value;
 
 /// What the name of a template stands for.
@@ -24,6 +24,9 @@ pub struct Template {
     pub env: BTreeMap<String, String>,
     /// The user that commands run as unless a request names one. `None`: the user that the server in the sandbox runs as.
     pub user: Option<String>,
+    /// What sandboxes may reach at most; a create request can only narrow it. `None`: what SANDBOX_EGRESS says, or else
+    /// nothing, where the backend's sandboxes have no network of their own.
+    pub egress: Option<Egress>,
     /// How long a sandbox lasts if the create request has no timeout.
     pub timeout: Duration,
     /// How long it lasts at most, whatever is asked for later.
@@ -61,6 +64,7 @@ impl Default for Template {
             pids: None,
             env: BTreeMap::new(),
             user: None,
+            egress: None,
             timeout: Duration::from_secs(300),
             max_lifetime: Duration::from_secs(24 * 60 * 60),
             pool: None,

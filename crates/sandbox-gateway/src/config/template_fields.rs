@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use sandbox::PoolName;
+use sandbox::{Egress, PoolName};
 
 use super::reader::Fields;
 use super::{GatewayConfig, Template, TemplatePool};
@@ -43,6 +43,7 @@ fn read_template(mut fields: Fields<'_>) -> Template {
         pids: fields.count("pids"),
         env: fields.text_map("env").unwrap_or_default(),
         user: fields.text("user"),
+        egress: read_egress(&mut fields),
         timeout: fields.duration("timeout").unwrap_or(default.timeout),
         max_lifetime: fields
             .duration("max-lifetime")
@@ -57,6 +58,12 @@ fn read_template(mut fields: Fields<'_>) -> Template {
             "it exceeds max-lifetime; shorten it, or raise max-lifetime",
         );
     }
+    if template.egress.is_some() && matches!(template.pool, Some(TemplatePool::Shared { .. })) {
+        fields.refuse::<()>(
+            "egress",
+            "sandboxes of a pool with a name have no rules of the gateway; leave out egress, or use pool: {size: N}",
+        );
+    }
     if let Err(error) = check_env(&template) {
         fields.refuse::<()>("env", &error.to_string());
     }
@@ -69,6 +76,36 @@ fn read_template(mut fields: Fields<'_>) -> Template {
     }
     fields.finish();
     template
+}
+
+/// Reads a preset with rules that allow and deny. Without a preset, only these rules allow anything.
+fn read_egress(fields: &mut Fields<'_>) -> Option<Egress> {
+    let mut egress = fields.fields("egress")?;
+    let preset = egress.text("preset");
+    let mut rules = match preset.as_deref().map(Egress::from_preset) {
+        None => Egress::none(),
+        Some(Ok(rules)) => rules,
+        Some(Err(error)) => {
+            egress.refuse::<()>("preset", &error.to_string());
+            Egress::none()
+        }
+    };
+    type Add = fn(Egress, &str) -> sandbox::Result<Egress>;
+    for (name, add) in [
+        ("allow", Egress::allow as Add),
+        ("deny", Egress::deny as Add),
+    ] {
+        for rule in egress.texts(name).unwrap_or_default() {
+            match add(rules.clone(), &rule) {
+                Ok(more) => rules = more,
+                Err(error) => {
+                    egress.refuse::<()>(name, &error.to_string());
+                }
+            }
+        }
+    }
+    egress.finish();
+    Some(rules)
 }
 
 fn read_pool(fields: &mut Fields<'_>) -> Option<TemplatePool> {

@@ -85,7 +85,7 @@ async fn measure(app: &App, sandbox: &Owned) -> ApiResult<Option<Usage>> {
     if sandbox.is_paused(SystemTime::now()) {
         return Ok(None);
     }
-    let handle = app.sandboxes.open_info(&sandbox.info).await.described()?;
+    let handle = app.sandboxes.open_owned(sandbox).await.described()?;
     match handle.usage().await {
         Ok(usage) => Ok(Some(usage)),
         Err(Error::Unsupported(_) | Error::Refused(_)) => Ok(None),

@@ -9,6 +9,7 @@ mod lists;
 mod logs;
 mod metrics;
 mod model;
+mod network;
 mod one;
 mod page;
 mod query;
@@ -55,7 +56,7 @@ impl Control {
             .route("/sandboxes/{id}/metrics", get(metrics::show))
             .route("/sandboxes/{id}/snapshots", post(unsupported::snapshot))
             .route("/sandboxes/{id}/fork", post(unsupported::fork))
-            .route("/sandboxes/{id}/network", put(unsupported::network))
+            .route("/sandboxes/{id}/network", put(network::update))
             .route("/snapshots", get(unsupported::snapshots))
             .route("/templates", get(templates::list).post(unsupported::builds))
             .route("/templates/aliases/{alias}", get(templates::find_alias))

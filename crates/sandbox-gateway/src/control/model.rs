@@ -10,7 +10,7 @@ use super::page::Position;
 use super::time::format_time;
 use crate::app::App;
 use crate::sandboxes::Owned;
-use crate::sandboxes::record::{Lifecycle, Network, OnTimeout};
+use crate::sandboxes::record::{Lifecycle, OnTimeout, Record};
 
 /// The version of E2B's daemon whose features the gateway has. SDKs switch features on by it.
 const ENVD_VERSION: &str = "0.6.13";
@@ -90,8 +90,42 @@ pub(super) struct Detail {
     #[serde(skip_serializing_if = "Option::is_none")]
     domain: Option<String>,
     lifecycle: LifecycleView,
+    #[serde(
+        rename = "allowInternetAccess",
+        skip_serializing_if = "Option::is_none"
+    )]
+    allow_internet_access: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    network: Option<Network>,
+    network: Option<NetworkView>,
+}
+
+/// What was asked for about the network. Clients take a missing field for one that was left out, and fail on `null`.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct NetworkView {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    allow_public_traffic: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mask_request_host: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    allow_out: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deny_out: Option<Vec<String>>,
+}
+
+impl NetworkView {
+    fn new(record: &Record) -> Option<Self> {
+        let Record {
+            network, egress, ..
+        } = record;
+        let view = Self {
+            allow_public_traffic: network.allow_public_traffic,
+            mask_request_host: network.mask_request_host.clone(),
+            allow_out: egress.allow_out.clone(),
+            deny_out: egress.deny_out.clone(),
+        };
+        (view != Self::default()).then_some(view)
+    }
 }
 
 /// What happens at the end of the timeout.
@@ -138,7 +172,6 @@ impl Detail {
             on_timeout,
             auto_resume,
         } = sandbox.record.lifecycle;
-        let network = &sandbox.record.network;
         Self {
             listed: Listed::new(app, sandbox),
             envd_access_token: app.sandboxes.tokens().envd(&sandbox.info.uid),
@@ -147,7 +180,8 @@ impl Detail {
                 auto_resume,
                 on_timeout,
             },
-            network: (*network != Network::default()).then(|| network.clone()),
+            allow_internet_access: sandbox.record.egress.allow_internet_access,
+            network: NetworkView::new(&sandbox.record),
         }
     }
 }

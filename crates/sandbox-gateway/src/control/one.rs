@@ -178,7 +178,7 @@ pub(super) async fn pause(
 
 /// Connects to a sandbox, or returns the connection that there is.
 pub(super) async fn open(app: &App, sandbox: &Owned) -> ApiResult<sandbox::Sandbox> {
-    app.sandboxes.open_info(&sandbox.info).await.described()
+    app.sandboxes.open_owned(sandbox).await.described()
 }
 
 /// A number of seconds above zero.

@@ -30,16 +30,6 @@ pub(super) async fn fork(
     of_sandbox(app, caller, id, "a fork", NO_COPY).await
 }
 
-/// `PUT /sandboxes/{id}/network`.
-pub(super) async fn network(
-    app: State<Arc<App>>,
-    caller: Extension<Caller>,
-    id: Path<String>,
-) -> ApiResult<()> {
-    let why = "the network of a sandbox is set for all by its operator";
-    of_sandbox(app, caller, id, "changing the network of a sandbox", why).await
-}
-
 /// `GET /snapshots`.
 pub(super) async fn snapshots() -> ApiError {
     ApiError::unsupported("a list of snapshots", "it makes none")

@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ring::rand::{SecureRandom, SystemRandom};
-use sandbox::{Error, OnEmpty, OnExpiry, Result, SandboxBuilder, SandboxId, SandboxInfo};
+use sandbox::{
+    Egress, Error, OnEmpty, OnExpiry, Result, Sandbox, SandboxBuilder, SandboxId, SandboxInfo,
+};
 
+use super::egress::put_in_force;
 use super::owned::Owned;
 use super::pools::{self, TemplatePoolHandle};
 use super::record::{OnTimeout, Record};
@@ -21,6 +24,8 @@ pub(crate) struct Creation {
     pub(crate) env: BTreeMap<String, String>,
     /// When it ends.
     pub(crate) timeout: Duration,
+    /// What it may reach. `None`: whatever the network of the sandbox reaches.
+    pub(crate) egress: Option<Egress>,
     /// How long the creation may take.
     pub(crate) limit: Duration,
 }
@@ -73,7 +78,10 @@ impl Sandboxes {
             OnTimeout::Kill => OnExpiry::End,
             OnTimeout::Pause => OnExpiry::Pause,
         };
-        let pool = self.pools.get(&record.template).filter(|_| id.is_none());
+        let is_narrowed = record.egress.is_narrowing();
+        // What waits has the rules of its template, and where it has a network, that cannot be changed any more.
+        let may_wait = id.is_none() && !(is_narrowed && self.egress.has_network());
+        let pool = self.pools.get(&record.template).filter(|_| may_wait);
         let handle = match pool {
             Some(TemplatePoolHandle::InProcess(pool)) => {
                 let mut take = pool
@@ -87,7 +95,11 @@ impl Sandboxes {
                 for (name, value) in creation.env {
                     take = take.env(name, value);
                 }
-                take.await?
+                let taken = take.await?;
+                if let Some(rules) = creation.egress.filter(|_| is_narrowed) {
+                    self.narrow_taken(&taken, rules).await?;
+                }
+                taken
             }
             Some(TemplatePoolHandle::Shared { name }) => {
                 let sandbox = self
@@ -112,10 +124,25 @@ impl Sandboxes {
             }
         };
         self.keep(&handle);
+        self.servings.record(handle.uid(), record.egress.version);
         Ok(Owned {
             info: handle.info().clone(),
             record,
         })
+    }
+
+    /// Gives a sandbox that has waited the rules of its caller. If that fails, it is deleted.
+    async fn narrow_taken(&self, taken: &Sandbox, rules: Egress) -> Result<()> {
+        if taken.egress().is_none() && rules.is_none() {
+            return Ok(());
+        }
+        let narrowed = put_in_force(taken, rules).await;
+        if narrowed.is_err()
+            && let Err(error) = taken.delete().await
+        {
+            tracing::warn!(sandbox = %taken.id(), %error, "sandbox not deleted; it ends by itself");
+        }
+        narrowed
     }
 
     fn describe_new(
@@ -124,7 +151,10 @@ impl Sandboxes {
         annotations: BTreeMap<String, String>,
         creation: Creation,
     ) -> SandboxBuilder {
-        let mut sandbox = pools::describe(&self.client, template)
+        let sandbox = pools::describe(&self.client, template);
+        let mut sandbox = self
+            .egress
+            .apply(sandbox, creation.egress.as_ref())
             .label(GATEWAY_LABEL, &self.name)
             .detached()
             .ttl(creation.timeout)

@@ -2,21 +2,25 @@
 
 pub(crate) mod creation;
 pub(crate) mod creations;
+pub(crate) mod egress;
 mod outage;
 mod owned;
 pub(crate) mod pools;
 pub(crate) mod record;
+mod served_egress;
 pub(crate) mod tokens;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 
 use sandbox::{Client, ListFilter, Sandbox, SandboxId, SandboxInfo, SandboxState, Uid};
 
+use self::egress::{EgressLimits, Servings};
 use self::outage::Outage;
 pub(crate) use self::owned::Owned;
 use self::pools::Pools;
 use self::record::Record;
+pub(crate) use self::served_egress::EgressFailure;
 use self::tokens::Tokens;
 
 /// The label whose value is the name of the gateway that created a sandbox.
@@ -32,6 +36,8 @@ pub(crate) struct Sandboxes {
     /// The instances that were used.
     used: Mutex<HashMap<Uid, Used>>,
     outage: Outage,
+    egress: EgressLimits,
+    servings: Servings,
 }
 
 /// An instance that was used.
@@ -54,7 +60,13 @@ pub(crate) struct Found {
 }
 
 impl Sandboxes {
-    pub(crate) fn new(client: Client, name: String, tokens: Tokens, pools: Pools) -> Self {
+    pub(crate) fn new(
+        client: Client,
+        name: String,
+        tokens: Tokens,
+        pools: Pools,
+        egress: EgressLimits,
+    ) -> Self {
         Self {
             client,
             name,
@@ -62,6 +74,8 @@ impl Sandboxes {
             pools,
             used: Mutex::default(),
             outage: Outage::default(),
+            egress,
+            servings: Servings::default(),
         }
     }
 
@@ -108,15 +122,25 @@ impl Sandboxes {
     ///
     /// [`sandbox::Error::NotFound`] if it has ended, and those of [`Client::connect`].
     pub(crate) async fn open(&self, found: &Found) -> sandbox::Result<Sandbox> {
-        self.open_info(&found.info).await
+        let handle = self.open_instance(&found.info).await?;
+        if let Some(record) = &found.record {
+            self.serve_egress(&found.info, record, &handle).await;
+        }
+        Ok(handle)
     }
 
-    /// The same, for what the backend has said about the sandbox.
+    /// The same, for a sandbox that a key owns.
     ///
     /// # Errors
     ///
     /// As [`open`](Self::open).
-    pub(crate) async fn open_info(&self, info: &SandboxInfo) -> sandbox::Result<Sandbox> {
+    pub(crate) async fn open_owned(&self, owned: &Owned) -> sandbox::Result<Sandbox> {
+        let handle = self.open_instance(&owned.info).await?;
+        self.serve_egress(&owned.info, &owned.record, &handle).await;
+        Ok(handle)
+    }
+
+    async fn open_instance(&self, info: &SandboxInfo) -> sandbox::Result<Sandbox> {
         if let Some(handle) = self.handle(&info.uid) {
             return Ok(handle);
         }
@@ -151,6 +175,37 @@ impl Sandboxes {
     pub(crate) fn forget(&self, uid: &Uid) {
         let forgotten = lock(&self.used).remove(uid);
         drop(forgotten);
+        self.servings.forget(uid);
+    }
+
+    /// Forgets the handles of instances that were missing before and still are. Returns those that are missing now: a list
+    /// may lack one that was just created.
+    ///
+    /// # Errors
+    ///
+    /// If the backend cannot list sandboxes.
+    pub(crate) async fn forget_ended(
+        &self,
+        missing: &HashSet<Uid>,
+    ) -> sandbox::Result<HashSet<Uid>> {
+        let mut opened: HashSet<Uid> = lock(&self.used).keys().cloned().collect();
+        if opened.is_empty() {
+            return Ok(opened);
+        }
+        for info in self.client.list(ListFilter::default()).await? {
+            if info.state != SandboxState::Ended {
+                opened.remove(&info.uid);
+            }
+        }
+        for uid in opened.intersection(missing) {
+            self.forget(uid);
+        }
+        Ok(opened)
+    }
+
+    /// Returns what the templates allow.
+    pub(crate) fn egress_limits(&self) -> &EgressLimits {
+        &self.egress
     }
 
     /// Returns the client, to create sandboxes.

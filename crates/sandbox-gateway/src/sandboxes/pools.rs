@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use sandbox::{Client, OnEmpty, Pool, SandboxBuilder, SharedPool};
 
+use super::egress::EgressLimits;
 use crate::config::{GatewayConfig, Template, TemplatePool};
 use crate::error::GatewayError;
 use crate::hex;
@@ -36,6 +37,7 @@ pub(crate) enum Filler {
 pub(crate) async fn start(
     config: &GatewayConfig,
     client: &Client,
+    limits: &EgressLimits,
 ) -> Result<(Pools, Vec<Filler>), GatewayError> {
     let mut pools = Pools::new();
     let mut fillers = Vec::new();
@@ -44,16 +46,18 @@ pub(crate) async fn start(
         let Some(pool) = &template.pool else { continue };
         let handle = match pool {
             TemplatePool::Shared { name } => TemplatePoolHandle::Shared { name: name.clone() },
-            TemplatePool::Own { size } => match fill(config, client, name, template, *size).await {
-                Ok((handle, filler)) => {
-                    fillers.push(filler);
-                    handle
+            TemplatePool::Own { size } => {
+                match fill(config, client, limits, (name, template), *size).await {
+                    Ok((handle, filler)) => {
+                        fillers.push(filler);
+                        handle
+                    }
+                    Err(error) => {
+                        mistakes.push(format!("templates.{name}.pool: {error}"));
+                        continue;
+                    }
                 }
-                Err(error) => {
-                    mistakes.push(format!("templates.{name}.pool: {error}"));
-                    continue;
-                }
-            },
+            }
         };
         pools.insert(name.clone(), handle);
     }
@@ -68,12 +72,13 @@ pub(crate) async fn start(
 async fn fill(
     config: &GatewayConfig,
     client: &Client,
-    template_name: &str,
-    template: &Template,
+    limits: &EgressLimits,
+    (template_name, template): (&str, &Template),
     size: usize,
 ) -> sandbox::Result<(TemplatePoolHandle, Filler)> {
     let name = pool_name(&config.name, template_name);
-    let sandboxes = describe(client, template);
+    let rules = limits.find(template_name);
+    let sandboxes = limits.apply(describe(client, template), rules.as_ref());
     match client
         .shared_pool(&name, sandboxes.clone())
         .size(size)

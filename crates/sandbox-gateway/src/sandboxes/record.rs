@@ -20,6 +20,8 @@ pub(crate) struct Record {
     pub(crate) lifecycle: Lifecycle,
     /// Who may reach its ports.
     pub(crate) network: Network,
+    /// What the caller wants it to reach, of what its template allows.
+    pub(crate) egress: EgressWish,
     /// When it was handed out.
     pub(crate) started_at: Option<SystemTime>,
     /// The request that created it, as a hash, if the request can be repeated.
@@ -59,12 +61,51 @@ pub(crate) struct Network {
     pub(crate) mask_request_host: Option<String>,
 }
 
+/// What a sandbox is to reach, of what its template allows, as E2B's API has it. Without any field, all of that.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct EgressWish {
+    /// `false` denies everything that `allow_out` does not name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) allow_internet_access: Option<bool>,
+    /// Hosts, addresses and networks that are allowed although everything is denied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) allow_out: Option<Vec<String>>,
+    /// Hosts, addresses and networks that are denied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) deny_out: Option<Vec<String>>,
+    /// Grows with each update, so that an old record does not replace a newer one.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) version: u64,
+}
+
+impl EgressWish {
+    /// Whether it asks for anything less than the template allows.
+    pub(crate) fn is_narrowing(&self) -> bool {
+        let is_set =
+            |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
+        self.allow_internet_access == Some(false)
+            || is_set(&self.allow_out)
+            || is_set(&self.deny_out)
+    }
+
+    /// Writes it as an annotation.
+    pub(crate) fn to_annotation(&self) -> serde_json::Result<(&'static str, String)> {
+        Ok((EGRESS, serde_json::to_string(self)?))
+    }
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 /// The keys of the record in the annotations.
 const TEMPLATE: &str = "gateway/template";
 const OWNER: &str = "gateway/owner";
 const METADATA: &str = "gateway/metadata";
 const LIFECYCLE: &str = "gateway/lifecycle";
 const NETWORK: &str = "gateway/network";
+const EGRESS: &str = "gateway/egress";
 const STARTED: &str = "gateway/started";
 const REQUEST: &str = "gateway/request";
 
@@ -88,6 +129,7 @@ impl Record {
             metadata: json(annotations.get(METADATA))?,
             lifecycle: json(annotations.get(LIFECYCLE))?,
             network: json(annotations.get(NETWORK))?,
+            egress: json(annotations.get(EGRESS))?,
             started_at: match annotations.get(STARTED) {
                 Some(text) => Some(
                     UNIX_EPOCH
@@ -113,6 +155,10 @@ impl Record {
             ),
             (NETWORK.to_owned(), serde_json::to_string(&self.network)?),
         ]);
+        if self.egress != EgressWish::default() {
+            let (key, text) = self.egress.to_annotation()?;
+            annotations.insert(key.to_owned(), text);
+        }
         if let Some(started_at) = self.started_at {
             let since = started_at.duration_since(UNIX_EPOCH).unwrap_or_default();
             annotations.insert(STARTED.to_owned(), since.as_micros().to_string());
@@ -144,6 +190,12 @@ mod tests {
             network: Network {
                 allow_public_traffic: Some(false),
                 mask_request_host: None,
+            },
+            egress: EgressWish {
+                allow_internet_access: Some(false),
+                allow_out: Some(vec!["example.com".to_owned()]),
+                deny_out: None,
+                version: 7,
             },
             started_at: Some(UNIX_EPOCH + Duration::from_micros(1_790_000_000_123_456)),
             request: Some("hash".to_owned()),

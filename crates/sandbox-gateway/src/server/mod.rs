@@ -8,9 +8,11 @@ mod signing_key;
 mod stream;
 mod tls;
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sandbox::Client;
 use tokio::net::TcpListener;
@@ -25,6 +27,7 @@ use crate::error::GatewayError;
 use crate::keys::Keys;
 use crate::sandboxes::Sandboxes;
 use crate::sandboxes::creations::Creations;
+use crate::sandboxes::egress::EgressLimits;
 use crate::sandboxes::pools::{self, Filler};
 use crate::sandboxes::tokens::Tokens;
 use crate::upstream::Upstreams;
@@ -69,12 +72,14 @@ impl Gateway {
             .await
             .map_err(cannot_listen)?;
         let address = listener.local_addr().map_err(cannot_listen)?;
-        let (pools, fillers) = pools::start(&config, &client).await?;
+        let egress = EgressLimits::new(&config, &client);
+        let (pools, fillers) = pools::start(&config, &client, &egress).await?;
         let sandboxes = Sandboxes::new(
             client,
             config.name.clone(),
             Tokens::new(&signing_key),
             pools,
+            egress,
         );
         let app = Arc::new(App {
             config,
@@ -127,11 +132,32 @@ impl Gateway {
                 }
             }
         }));
+        let app = Arc::clone(&self.app);
+        let keeping =
+            AbortOnDropHandle::new(tokio::spawn(async move { keep_sandboxes(&app).await }));
         let metrics = self
             .metrics
             .map(|metrics| AbortOnDropHandle::new(tokio::spawn(metrics.serve(limits))));
         connections::serve(self.listener, self.app, self.tls, stop).await;
-        drop((reloading, metrics));
+        drop((reloading, keeping, metrics));
         pools::stop(self.fillers).await;
+    }
+}
+
+/// How often handles on sandboxes that have ended are looked for.
+const ENDED_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Serves the egress of the sandboxes that a former process has served, and forgets those that have ended.
+async fn keep_sandboxes(app: &App) {
+    if let Err(error) = app.sandboxes.serve_all_egress().await {
+        tracing::warn!(%error, "sandboxes not listed; their egress is served at the next request");
+    }
+    let mut missing = HashSet::new();
+    loop {
+        tokio::time::sleep(ENDED_INTERVAL).await;
+        match app.sandboxes.forget_ended(&missing).await {
+            Ok(found) => missing = found,
+            Err(error) => tracing::debug!(%error, "sandboxes not listed; retrying"),
+        }
     }
 }

@@ -95,14 +95,19 @@ async fn requests_that_cannot_be_kept_are_refused() {
         (json!({"timeout": "soon"}), 400, "not as expected"),
         (json!([]), 400, "not as expected"),
         (
-            json!({"allow_internet_access": false}),
+            json!({"network": {"denyOut": ["0.0.0.0/0"], "allowOut": ["pypi.org"]}}),
             400,
-            "allow_internet_access",
+            "network.allowOut: \"pypi.org\" is more than the template allows (none)",
         ),
         (
-            json!({"network": {"denyOut": ["0.0.0.0/0"]}}),
+            json!({"network": {"denyOut": ["10.0.0.1/8"]}}),
             400,
             "network.denyOut",
+        ),
+        (
+            json!({"network": {"rules": {"pypi.org": [{}]}}}),
+            400,
+            "network.rules",
         ),
         (
             json!({"volumeMounts": [{"name": "a", "path": "/a"}]}),

@@ -300,7 +300,6 @@ async fn what_does_not_exist_is_said_in_words() {
     for (method, path) in [
         (Method::POST, format!("/sandboxes/{id}/snapshots")),
         (Method::POST, format!("/sandboxes/{id}/fork")),
-        (Method::PUT, format!("/sandboxes/{id}/network")),
         (Method::GET, "/snapshots".to_owned()),
         (Method::POST, "/v3/templates".to_owned()),
         (Method::POST, "/v2/templates/a/builds/b".to_owned()),

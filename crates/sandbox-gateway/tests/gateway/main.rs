@@ -10,6 +10,7 @@
 
 mod checking;
 mod creating;
+mod egress;
 mod hostile;
 mod lifecycle;
 mod lists;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
     for cases in [
         checking::cases(),
         creating::cases(),
+        egress::cases(),
         hostile::cases(),
         lifecycle::cases(),
         lists::cases(),

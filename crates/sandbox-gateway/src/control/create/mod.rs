@@ -88,12 +88,19 @@ impl Plan {
                 template.max_lifetime.as_secs()
             )));
         }
+        let egress_wish = request.egress();
+        let egress = app
+            .sandboxes
+            .egress_limits()
+            .narrow(name, &egress_wish)
+            .map_err(ApiError::bad_request)?;
         let record = Record {
             template: name.to_owned(),
             owner: caller.name.clone(),
             metadata: request.metadata.clone().unwrap_or_default(),
             lifecycle: request.lifecycle(),
             network: request.network(),
+            egress: egress_wish,
             started_at: Some(SystemTime::now()),
             request: None,
         };
@@ -104,6 +111,7 @@ impl Plan {
             creation: Creation {
                 env,
                 timeout,
+                egress,
                 limit: CREATE_TIMEOUT,
             },
         })
@@ -117,10 +125,17 @@ impl Plan {
             let message = format!("this API key has its greatest number of sandboxes, {limit}; end some of them first");
             ApiError::new(StatusCode::TOO_MANY_REQUESTS, message).with_error_code("sandbox_limit").never_retry()
         })?;
-        app.sandboxes
-            .create(&app.config, self.record, self.creation, id)
-            .await
-            .described()
+        let is_narrowed = self.record.egress.is_narrowing();
+        let created = app
+            .sandboxes
+            .create(&app.config, self.record, self.creation, id);
+        match created.await {
+            // What the backend cannot enforce.
+            Err(error @ Error::Unsupported(_)) if is_narrowed => {
+                Err(ApiError::bad_request(format!("network: {error}")))
+            }
+            created => created.described(),
+        }
     }
 }
 
@@ -179,7 +194,7 @@ impl Once {
             let message = "this Idempotency-Key was used for another request; use a new one";
             return Err(ApiError::new(StatusCode::CONFLICT, message).never_retry());
         }
-        match app.sandboxes.open_info(&found.info).await {
+        match app.sandboxes.open_owned(&found).await {
             Ok(_usable) => Ok(Some(found)),
             // It is being created, or has just ended.
             Err(Error::NotFound { .. } | Error::Connection(_)) => Ok(None),

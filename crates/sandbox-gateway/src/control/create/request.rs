@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::super::failure::ApiResult;
+use super::super::network::{EgressFields, is_set};
 use crate::api_error::ApiError;
-use crate::sandboxes::record::{Lifecycle, Network, OnTimeout};
+use crate::sandboxes::record::{EgressWish, Lifecycle, Network, OnTimeout};
 
 /// The body, as both generations of the API have it.
 #[derive(Debug, Default, Deserialize)]
@@ -46,9 +47,8 @@ struct NetworkRequest {
     allow_public_traffic: Option<bool>,
     #[serde(rename = "maskRequestHost")]
     mask_request_host: Option<String>,
-    /// Everything else, of which nothing can be enforced.
     #[serde(flatten)]
-    others: Map<String, Value>,
+    egress: EgressFields,
 }
 
 /// The longest host that requests can be given.
@@ -83,6 +83,14 @@ impl NewSandbox {
         }
     }
 
+    /// What it is to reach, of what its template allows.
+    pub(super) fn egress(&self) -> EgressWish {
+        let fields = self.network.as_ref().map(|network| &network.egress);
+        fields
+            .map(|fields| fields.wish(self.allow_internet_access))
+            .unwrap_or_else(|| EgressFields::default().wish(self.allow_internet_access))
+    }
+
     /// Refuses what is asked for and cannot be kept.
     pub(super) fn check(&self) -> ApiResult<()> {
         let refuse = |field: &str, why: &str| {
@@ -92,12 +100,6 @@ impl NewSandbox {
         };
         if self.auto_pause_memory == Some(false) {
             return refuse("autoPauseMemory: false", "a pause keeps the memory");
-        }
-        if self.allow_internet_access == Some(false) {
-            return refuse(
-                "allow_internet_access: false",
-                "the network of a sandbox is set for all by its operator",
-            );
         }
         if self.iam.as_ref().is_some_and(is_set) {
             return refuse("iam", "it issues no tokens of other services");
@@ -110,13 +112,7 @@ impl NewSandbox {
             return refuse("volumeMounts", "it has no volumes");
         }
         if let Some(network) = &self.network {
-            if let Some((field, _)) = network.others.iter().find(|(_, value)| is_set(value)) {
-                // The name comes from the caller, to whom it returns.
-                return refuse(
-                    &format!("network.{field}"),
-                    "the network of a sandbox is set for all by its operator",
-                );
-            }
+            network.egress.check()?;
             let is_host = |host: &str| {
                 let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:${}".contains(&byte);
                 (1..=MAX_HOST).contains(&host.len()) && host.bytes().all(allowed)
@@ -132,16 +128,6 @@ impl NewSandbox {
             }
         }
         Ok(())
-    }
-}
-
-/// Whether a field says anything.
-fn is_set(value: &Value) -> bool {
-    match value {
-        Value::Null | Value::Bool(false) => false,
-        Value::Array(items) => !items.is_empty(),
-        Value::Object(fields) => !fields.is_empty(),
-        Value::Bool(true) | Value::Number(_) | Value::String(_) => true,
     }
 }
 
@@ -162,6 +148,15 @@ mod tests {
             "network": {"allowPublicTraffic": false, "maskRequestHost": "localhost:${PORT}", "allowOut": [], "egressProxy": null},
         }));
         python.check().unwrap();
+        assert!(!python.egress().is_narrowing());
+        let offline =
+            parse(json!({"allow_internet_access": false, "network": {"allowOut": ["a.example"]}}));
+        offline.check().unwrap();
+        assert_eq!(offline.egress().allow_internet_access, Some(false));
+        assert_eq!(
+            offline.egress().allow_out.as_deref(),
+            Some(&["a.example".to_owned()][..])
+        );
         assert_eq!(
             python.lifecycle(),
             Lifecycle {
@@ -183,18 +178,18 @@ mod tests {
     fn what_cannot_be_enforced_is_refused_by_name() {
         for (field, body) in [
             ("autoPauseMemory", json!({"autoPauseMemory": false})),
-            (
-                "allow_internet_access",
-                json!({"allow_internet_access": false}),
-            ),
             ("iam", json!({"iam": {"tokens": {}}})),
             (
                 "volumeMounts",
                 json!({"volumeMounts": [{"name": "n", "path": "/p"}]}),
             ),
             (
-                "network.denyOut",
-                json!({"network": {"denyOut": ["0.0.0.0/0"]}}),
+                "network.egressProxy",
+                json!({"network": {"egressProxy": {"address": "a:1"}}}),
+            ),
+            (
+                "network.dnsServers",
+                json!({"network": {"dnsServers": ["1.1.1.1"]}}),
             ),
             ("network.rules", json!({"network": {"rules": {"h": []}}})),
             (

@@ -1,0 +1,7 @@
+//! What sandboxes may reach.
+
+mod limits;
+mod serving;
+
+pub(crate) use self::limits::EgressLimits;
+pub(super) use self::serving::{Servings, put_in_force};
