@@ -162,8 +162,8 @@ pub use transfer::report::{Discarded, Failed, Skipped, TransferReport, TreeRepor
 // What a sandbox may reach.
 pub use handle::egress::ServeEgress;
 pub use sandbox_egress::{
-    Dial, DirectDialer, Egress, EgressEvent, EgressOutcome, NamedUpstream, Resolve, SystemResolver,
-    UPSTREAM_KINDS, Upstream, UpstreamKind,
+    Answer as EgressAnswer, Ask as AskEgress, Dial, DirectDialer, Egress, EgressEvent,
+    EgressOutcome, NamedUpstream, Resolve, SystemResolver, UPSTREAM_KINDS, Upstream, UpstreamKind,
 };
 
 // Ports, connections, and the traits behind a client.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sandbox_egress::{Dial, Egress, EgressEvent, NamedUpstream, Resolve};
+use sandbox_egress::{Ask, Dial, Egress, EgressEvent, NamedUpstream, Resolve};
 
 use super::builder::SandboxBuilder;
 
@@ -72,6 +72,13 @@ impl SandboxBuilder {
     /// machine do: with another DNS server, or through another proxy. Has no effect without rules.
     pub fn egress_through(mut self, resolver: Arc<dyn Resolve>, dialer: Arc<dyn Dial>) -> Self {
         self.egress.network = Some((resolver, dialer));
+        self
+    }
+
+    /// Asks about names that no rule of the sandbox's [`egress`](Self::egress) decides about, instead of refusing them. Has no
+    /// effect without rules.
+    pub fn ask_about_egress(mut self, ask: Arc<dyn Ask>) -> Self {
+        self.egress.ask = Some(ask);
         self
     }
 

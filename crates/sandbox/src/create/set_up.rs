@@ -24,6 +24,7 @@ pub(super) async fn set_up(
         None => None,
     };
     if let Some(egress) = &egress {
+        egress.store_programs(&**session).await?;
         // Variables of the caller override those of the way out.
         personal.env = egress.variables()?;
         personal.env.extend(&requested.env);

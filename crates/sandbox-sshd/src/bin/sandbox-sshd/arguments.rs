@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use sandbox_core::{OnExpiry, protocol};
 
+use crate::connect::Target;
 use crate::end::TERMINATION_LOG;
 
 /// The text of `--help`.
@@ -15,6 +16,8 @@ The SSH server of one sandbox.
 
   sandbox-sshd [OPTIONS]          Serve
   sandbox-sshd install DIRECTORY  Copy this program into a directory
+  sandbox-sshd connect HOST PORT  Connect standard input and output to HOST through the proxy in
+                                  HTTPS_PROXY: a ProxyCommand for ssh
   sandbox-sshd --version | --help
 
   --listen ADDRESS          Listen on IP:PORT or unix:/PATH. [::] is every IPv6 and IPv4 address,
@@ -50,6 +53,7 @@ pub(crate) enum Action {
     Help,
     Version,
     Install(PathBuf),
+    Connect(Target),
     Serve(Box<Options>),
 }
 
@@ -135,6 +139,15 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Action,
         return match (arguments.next(), arguments.next()) {
             (Some(directory), None) => Ok(Action::Install(directory.into())),
             _ => Err("install takes one directory".into()),
+        };
+    }
+    if arguments.next_if(|first| first == "connect").is_some() {
+        return match (arguments.next(), arguments.next(), arguments.next()) {
+            (Some(host), Some(port), None) => Ok(Action::Connect(Target {
+                host: parse_text("connect", host)?,
+                port: parse_number("connect: the port", &port)?,
+            })),
+            _ => Err("connect takes a host and a port".into()),
         };
     }
     while let Some(argument) = arguments.next() {
@@ -240,6 +253,14 @@ mod tests {
             Ok(Action::Install("/bin".into()))
         );
         assert_eq!(parse_line("--version"), Ok(Action::Version));
+        let target = Target {
+            host: "git.example".into(),
+            port: 22,
+        };
+        assert_eq!(
+            parse_line("connect git.example 22"),
+            Ok(Action::Connect(target))
+        );
     }
 
     #[test]
@@ -254,6 +275,9 @@ mod tests {
             ("--listen localhost:22", "IP:PORT"),
             ("install", "one directory"),
             ("install a b", "one directory"),
+            ("connect a", "a host and a port"),
+            ("connect a 22 b", "a host and a port"),
+            ("connect a ssh", "the port ssh"),
             ("serve", "serve"),
         ] {
             let message = parse_line(line).unwrap_err();

@@ -1,6 +1,7 @@
 //! An SSH server for one sandbox, as one binary for any image.
 
 mod arguments;
+mod connect;
 mod end;
 mod error;
 mod install;
@@ -42,6 +43,7 @@ fn run() -> Result<End, Error> {
         Action::Help => print!("{}", arguments::HELP),
         Action::Version => println!("sandbox-sshd {}", env!("CARGO_PKG_VERSION")),
         Action::Install(directory) => install::install(&directory)?,
+        Action::Connect(target) => connect::connect(&target)?,
         Action::Serve(options) => return serve(*options),
     }
     Ok(End::Done)

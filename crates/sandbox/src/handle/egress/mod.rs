@@ -1,6 +1,7 @@
 //! The way out of a sandbox that has no network: a proxy in this process, behind a port on the sandbox's loopback
 //! interface.
 
+mod connect;
 pub(crate) mod proof;
 mod proxy;
 mod setup;
@@ -16,7 +17,7 @@ use sandbox_core::{
     ConnectionStage, DownloadRequest, Env, Error, Result, TransferReason, UploadRequest,
     environment_file,
 };
-use sandbox_egress::{Dial, Egress, EgressEvent, NamedUpstream, Resolve};
+use sandbox_egress::{Ask, Dial, Egress, EgressEvent, NamedUpstream, Resolve};
 
 use super::Sandbox;
 use crate::memory::MemoryWriter;
@@ -189,6 +190,12 @@ impl ServeEgress {
         self
     }
 
+    /// Asks about names that no rule decides about, instead of refusing them.
+    pub fn ask(mut self, ask: Arc<dyn Ask>) -> Self {
+        self.setup.ask = Some(ask);
+        self
+    }
+
     async fn run(self) -> Result<()> {
         let Self { sandbox, mut setup } = self;
         let backend = &sandbox.inner.parts.backend;
@@ -217,6 +224,7 @@ impl ServeEgress {
                 Err(error) => return Err(error),
             }
         };
+        egress.store_programs(&**sandbox.session()).await?;
         sandbox.store_variables(&egress.variables()?).await?;
         *lock(&sandbox.inner.egress) = Some(egress);
         Ok(())

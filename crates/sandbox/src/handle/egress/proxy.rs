@@ -7,6 +7,7 @@ use sandbox_core::{Env, PortListener, Result, SandboxId, Session};
 use sandbox_egress::{EgressEvents, Proxy};
 use tokio::task::{AbortHandle, JoinSet};
 
+use super::connect;
 use super::setup::{EgressHook, EgressSetup};
 
 /// Decisions that wait for the hook. More are lost, and counted.
@@ -35,6 +36,10 @@ impl EgressProxy {
         let mut builder = setup.build_proxy()?;
         let listener = session.listen(None).await?;
         let port = listener.port();
+        builder = builder.sandbox(id.as_str());
+        if let Some(ask) = &setup.ask {
+            builder = builder.ask(Arc::clone(ask));
+        }
         let mut tasks = Vec::new();
         if let Some(hook) = &setup.hook {
             let events;
@@ -51,6 +56,15 @@ impl EgressProxy {
 
     pub(super) fn proxy(&self) -> &Proxy {
         &self.proxy
+    }
+
+    /// Writes what programs inside need that know no proxies.
+    ///
+    /// # Errors
+    ///
+    /// Those of an upload.
+    pub(crate) async fn store_programs(&self, session: &dyn Session) -> Result<()> {
+        connect::store(session, self.port).await
     }
 
     /// The variables by which programs find the proxy and the upstreams.
@@ -98,6 +112,7 @@ fn variables(port: u16) -> Result<Env> {
          -Dhttp.nonProxyHosts=localhost|127.*|[::1]"
     );
     env.set("JAVA_TOOL_OPTIONS", java)?;
+    env.set("GIT_SSH_COMMAND", connect::GIT_SSH_COMMAND)?;
     Ok(env)
 }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use sandbox_core::{Capabilities, Error, Result, SandboxInfo};
-use sandbox_egress::{Dial, Egress, EgressEvent, NamedUpstream, Proxy, ProxyBuilder, Resolve};
+use sandbox_egress::{Ask, Dial, Egress, EgressEvent, NamedUpstream, Proxy, ProxyBuilder, Resolve};
 
 /// Called for each decision of the proxy.
 pub(crate) type EgressHook = Arc<dyn Fn(&EgressEvent) + Send + Sync>;
@@ -23,6 +23,8 @@ pub(crate) struct EgressSetup {
     pub(crate) network: Option<(Arc<dyn Resolve>, Arc<dyn Dial>)>,
     /// Reached by name, with credentials that stay in this process.
     pub(crate) upstreams: Vec<NamedUpstream>,
+    /// Who is asked about names that no rule decides about.
+    pub(crate) ask: Option<Arc<dyn Ask>>,
 }
 
 impl EgressSetup {
