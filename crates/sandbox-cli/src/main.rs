@@ -2,6 +2,7 @@
 
 mod args;
 mod commands;
+mod egress_log;
 mod exit;
 mod interrupt;
 mod openssh;

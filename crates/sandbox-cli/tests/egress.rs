@@ -7,6 +7,7 @@ mod support;
 
 use std::io::{BufRead, BufReader};
 
+use support::terminal::Terminal;
 use support::{Cli, code, stderr, stdout};
 
 /// A line for the shell in a sandbox that sends a request to the proxy and prints the response. It needs no program
@@ -228,4 +229,138 @@ fn mistakes_in_upstreams_are_reported_without_the_secret() {
         assert!(text.contains(message), "{text}");
         assert!(!text.contains("sk-live"), "{text}");
     }
+}
+
+#[test]
+fn decisions_are_recorded_and_can_be_followed() {
+    let cli = Cli::new();
+    let created = cli.run(["create"]);
+    let id = stdout(&created).trim_end().to_owned();
+    let none = cli.run(["egress", "log", &id]);
+    assert_ne!(code(&none), 0);
+    assert!(
+        stderr(&none).contains("nothing was decided"),
+        "{}",
+        stderr(&none)
+    );
+
+    let mut following = cli.spawn(["egress", "log", "-f", &id]);
+    let mut serving = cli.spawn(["egress", "--egress", "none", &id]);
+    let mut notes = BufReader::new(serving.stderr.take().unwrap()).lines();
+    notes.next().unwrap().unwrap();
+    cli.expect_ok(["exec", &id, "--", "sh", "-c", ASK]);
+    let mut lines = BufReader::new(following.stdout.take().unwrap()).lines();
+    let decision: serde_json::Value =
+        serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+    assert_eq!(
+        (&decision["outcome"], &decision["host"]),
+        (&"refused".into(), &"evil.example".into())
+    );
+    serving.kill().unwrap();
+    serving.wait().unwrap();
+    // It ends with the sandbox, and can be read afterwards.
+    cli.expect_ok(["rm", &id]);
+    assert!(lines.next().is_none());
+    assert!(following.wait().unwrap().success());
+    let text = cli.expect_ok(["egress", "log", "-n", "1", &id]);
+    assert_eq!(
+        serde_json::from_str::<serde_json::Value>(&text).unwrap(),
+        decision
+    );
+
+    let text = cli.expect_ok(["run", "-q", "--egress", "none", "--", "sh", "-c", ASK]);
+    assert!(text.starts_with("HTTP/1.1 403"), "{text}");
+    let logs = cli.home().join(".local/state/sandbox-egress");
+    assert_eq!(std::fs::read_dir(logs).unwrap().count(), 2);
+}
+
+/// Two requests for a name that every machine knows, and whose address needs another rule: nothing is ever reached.
+fn ask_twice() -> String {
+    let ask = ASK.replace("evil.example", "localhost");
+    format!("{ask}; echo; {ask}; echo done")
+}
+
+#[test]
+fn the_user_is_asked_at_the_terminal_and_answers_are_remembered() {
+    let cli = Cli::new();
+    let refused = "no rule allows it, and neither did who was asked";
+    let allowed = "it has no address that is allowed";
+    for (answer, asked, reply) in [
+        ("n\r", 1, refused),
+        ("x\ra\r", 1, allowed),
+        ("y\r", 2, allowed),
+    ] {
+        let mut terminal = Terminal::open(120, 24);
+        let script = ask_twice();
+        let arguments = ["run", "-q", "--egress-ask", "--", "sh", "-c", &script];
+        let mut child = terminal.start(&cli, &arguments);
+        for number in 1..=asked {
+            let question =
+                "wants to reach localhost:80\r\nAllow it? [y] this time, [a] always, [n] never: ";
+            while terminal.screen.matches(question).count() < number {
+                terminal.wait_for_more();
+            }
+            terminal.type_keys(answer);
+        }
+        terminal.wait_for("done\r\n");
+        assert!(child.wait().unwrap().success());
+        let screen = &terminal.screen;
+        assert_eq!(screen.matches("wants to reach").count(), asked, "{screen}");
+        assert_eq!(screen.matches(reply).count(), 2, "{screen}");
+    }
+}
+
+#[test]
+fn what_a_sandbox_writes_waits_while_a_question_is_open() {
+    let cli = Cli::new();
+    let mut terminal = Terminal::open(120, 24);
+    let ask = ASK.replace("evil.example", "localhost");
+    let script = format!(
+        "({ask}) & asking=$!; while kill -0 $asking 2>/dev/null; do printf 'x'; sleep 0.05; done; wait; echo done"
+    );
+    let arguments = ["run", "-q", "--egress-ask", "--", "sh", "-c", &script];
+    let mut child = terminal.start(&cli, &arguments);
+    terminal.wait_for("[n] never: ");
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    terminal.type_keys("what?\r");
+    terminal.wait_for("Answer y, a or n: ");
+    assert!(
+        terminal
+            .screen
+            .contains("[n] never: what?\r\nAnswer y, a or n: "),
+        "{}",
+        terminal.screen
+    );
+    terminal.type_keys("n\r");
+    terminal.wait_for("done\r\n");
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn without_a_terminal_of_its_own_nothing_can_be_asked() {
+    let cli = Cli::new();
+    for (arguments, message) in [
+        (
+            &["run", "--egress-ask", "--", "true"][..],
+            "needs a terminal",
+        ),
+        (
+            &["run", "-t", "--egress-ask", "--", "true"],
+            "cannot be combined with -i or -t",
+        ),
+        (
+            &["run", "-i", "--egress-ask", "--", "true"],
+            "cannot be combined with -i or -t",
+        ),
+        (
+            &["create", "--egress-ask"],
+            "sandbox egress --egress-ask ID",
+        ),
+        (&["egress", "--egress-ask", "none-such"], "needs a terminal"),
+    ] {
+        let output = cli.run(arguments.iter().copied());
+        assert_eq!(code(&output), 125, "{arguments:?}");
+        assert!(stderr(&output).contains(message), "{}", stderr(&output));
+    }
+    assert!(cli.list_ids().is_empty());
 }

@@ -1,9 +1,12 @@
 //! What a sandbox may reach.
 
+use std::sync::Arc;
+
 use anyhow::Result;
 use sandbox::{Egress, SandboxBuilder};
 
 use super::upstream::UpstreamOptions;
+use crate::ui::questions::TerminalQuestions;
 
 /// Options about what a sandbox may reach.
 #[derive(clap::Args)]
@@ -24,6 +27,12 @@ pub(crate) struct EgressOptions {
     /// Without a port, all ports.
     #[arg(long = "egress-deny", value_name = "HOST[:PORT]|CIDR[:PORT]")]
     deny: Vec<String>,
+    /// Ask at the terminal about each name that no rule decides about
+    ///
+    /// The answers are this time, always (until the sandbox or this program ends), and never. A connection waits for a
+    /// minute, and is then refused.
+    #[arg(long = "egress-ask")]
+    is_asking: bool,
     /// Accept that the sandbox can reach more than the rules allow, with programs that do not use the proxy
     ///
     /// Otherwise a Pod is only used once it is proved from inside that it has no network, which needs a network plugin
@@ -41,7 +50,8 @@ impl EgressOptions {
     ///
     /// If a rule cannot be read.
     pub(crate) fn rules(&self, default: Option<&Egress>) -> Result<Option<Egress>> {
-        if self.preset.is_none() && self.allow.is_empty() && self.deny.is_empty() {
+        if self.preset.is_none() && self.allow.is_empty() && self.deny.is_empty() && !self.is_asking
+        {
             return Ok(None);
         }
         let base = self.preset.as_ref().or(default);
@@ -53,6 +63,11 @@ impl EgressOptions {
             rules = rules.deny(rule)?;
         }
         Ok(Some(rules))
+    }
+
+    /// Whether the user is asked about names that no rule decides about.
+    pub(crate) fn is_asking(&self) -> bool {
+        self.is_asking
     }
 
     pub(crate) fn is_unverified(&self) -> bool {
@@ -68,7 +83,7 @@ impl EgressOptions {
     ///
     /// # Errors
     ///
-    /// If a rule, an upstream or its secret cannot be read.
+    /// If a rule, an upstream or its secret cannot be read, or if there is no terminal to ask at.
     pub(crate) fn apply(&self, mut builder: SandboxBuilder) -> Result<SandboxBuilder> {
         if let Some(rules) = self.rules(builder.egress_rules())? {
             builder = builder.egress(rules);
@@ -78,6 +93,9 @@ impl EgressOptions {
         }
         if self.is_unverified {
             builder = builder.unverified_egress();
+        }
+        if self.is_asking {
+            builder = builder.ask_about_egress(Arc::new(TerminalQuestions::new()?));
         }
         Ok(builder)
     }

@@ -57,6 +57,11 @@ impl CommandOptions {
         self.tty
     }
 
+    /// Whether the terminal, if stdin is one, belongs to the command.
+    pub(crate) fn takes_terminal(&self) -> bool {
+        self.tty || self.interactive
+    }
+
     /// Rejects options of docker that are not supported here.
     ///
     /// # Errors

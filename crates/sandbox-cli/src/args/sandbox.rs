@@ -48,11 +48,16 @@ impl SandboxOptions {
         self.image.is_some()
     }
 
+    /// Whether the user is asked what the sandbox may reach.
+    pub(crate) fn is_asking(&self) -> bool {
+        self.egress.is_asking()
+    }
+
     /// Describes the sandbox, without an id.
     ///
     /// # Errors
     ///
-    /// If `--pod-options` or an egress rule cannot be read.
+    /// If `--pod-options` or an egress rule cannot be read, or if there is no terminal to ask at.
     pub(crate) fn describe(&self, client: &Client) -> Result<SandboxBuilder> {
         let mut builder = client.sandbox();
         if let Some(image) = &self.image {

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use sandbox::{Client, Sandbox, SandboxBuilder, SandboxId};
 use tokio::time::timeout;
 
@@ -54,6 +54,11 @@ pub(crate) async fn run(
         Some(id) => id::parse_new(id)?,
         None => SandboxId::generate()?,
     };
+    if args.sandbox.is_asking() {
+        bail!(
+            "--egress-ask is not supported, because `create` ends at once; use `sandbox egress --egress-ask ID`"
+        );
+    }
     let mut builder = args.sandbox.describe(client)?.detached();
     for (name, value) in parse_environment(&args.env)? {
         builder = builder.env(name, value);

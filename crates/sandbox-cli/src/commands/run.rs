@@ -3,13 +3,14 @@
 use std::ffi::OsString;
 
 use anyhow::{Result, bail};
-use sandbox::{Client, SandboxId};
+use sandbox::{Client, SandboxBuilder, SandboxId};
 
 use crate::args::exec::CommandOptions;
 use crate::args::pool::PoolOptions;
 use crate::args::sandbox::SandboxOptions;
 use crate::commands::attached::run_attached;
 use crate::commands::create::{create_sandbox, delete_sandbox};
+use crate::egress_log::{Decision, EgressLog};
 use crate::exit::{EXIT_FAILURE, Outcome};
 use crate::interrupt::Interrupts;
 use crate::ui::docker_hints;
@@ -55,7 +56,7 @@ pub(crate) async fn run(
 ) -> Outcome {
     args.reject_unsupported()?;
     let id = SandboxId::generate()?;
-    let builder = args.sandbox.describe(client)?;
+    let builder = record_decisions(args.sandbox.describe(client)?, &id);
     let creation = create_sandbox(builder, &args.pool, client, &id, interrupts, quiet);
     let sandbox = match creation.await? {
         Ok(sandbox) => sandbox,
@@ -84,6 +85,12 @@ pub(crate) async fn run(
     }
 }
 
+/// Adds what is decided about the sandbox's connections to its log.
+fn record_decisions(builder: SandboxBuilder, id: &SandboxId) -> SandboxBuilder {
+    let log = EgressLog::for_sandbox(id);
+    builder.on_egress(move |event| log.append(&Decision::new(event)))
+}
+
 impl Args {
     /// Rejects options of docker that `run` cannot support.
     fn reject_unsupported(&self) -> Result<()> {
@@ -95,6 +102,12 @@ impl Args {
         if self.name.is_some() {
             bail!(
                 "--name is not supported, because `run` deletes its sandbox when the command ends; use `sandbox create --id NAME`"
+            );
+        }
+        if self.sandbox.is_asking() && self.command.takes_terminal() {
+            bail!(
+                "--egress-ask cannot be combined with -i or -t, because the terminal belongs to the command then; use \
+                 `sandbox create`, and `sandbox egress --egress-ask ID` in another terminal"
             );
         }
         self.command.check()

@@ -6,6 +6,7 @@ pub(crate) mod docker_hints;
 pub(crate) mod json;
 pub(crate) mod messages;
 pub(crate) mod printable;
+pub(crate) mod questions;
 pub(crate) mod stdio;
 pub(crate) mod streams;
 pub(crate) mod table;

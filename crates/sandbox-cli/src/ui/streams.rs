@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{mpsc, oneshot};
 
+use super::questions::hold_terminal;
 use super::stdio::{INPUT_PIECE, Stderr, Stdin, Stdout};
 
 /// How many pieces of output may wait for a slow reader.
@@ -64,6 +65,7 @@ impl Output {
 
 fn write_all(pieces: &mut mpsc::Receiver<Piece>) -> io::Result<()> {
     while let Some(piece) = pieces.blocking_recv() {
+        let _held = hold_terminal();
         match piece {
             Piece::Stdout(bytes) => {
                 Stdout.write_all(&bytes)?;
