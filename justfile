@@ -3,7 +3,7 @@
 set positional-arguments
 
 # A missing peer is a failure in CI, never a skip.
-peers := "openssh,openssh-server,dropbear,rsync,git,busybox,disk,static,curl,pip"
+peers := "openssh,openssh-server,dropbear,rsync,git,busybox,disk,static,curl,pip,npm,cargo"
 
 # List the recipes
 default:

@@ -10,6 +10,7 @@
 mod index;
 mod leaks;
 mod packages;
+mod programs;
 mod serving;
 mod upstreams;
 mod world;
@@ -45,18 +46,23 @@ fn main() -> ExitCode {
         .expect("a runtime");
     let state_dir = tempfile::tempdir().expect("a directory");
     let world = Arc::new(World::new(state_dir.path()));
-    let trials = [packages::CASES, serving::CASES, upstreams::CASES]
-        .concat()
-        .into_iter()
-        .map(|(name, run)| {
-            let (world, handle) = (Arc::clone(&world), runtime.handle().clone());
-            Trial::test(name.trim_start_matches("egress::"), move || {
-                handle
-                    .block_on(run(world))
-                    .map_err(|error| error.to_string().into())
-            })
+    let trials = [
+        packages::CASES,
+        programs::CASES,
+        serving::CASES,
+        upstreams::CASES,
+    ]
+    .concat()
+    .into_iter()
+    .map(|(name, run)| {
+        let (world, handle) = (Arc::clone(&world), runtime.handle().clone());
+        Trial::test(name.trim_start_matches("egress::"), move || {
+            handle
+                .block_on(run(world))
+                .map_err(|error| error.to_string().into())
         })
-        .collect();
+    })
+    .collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     drop(runtime);
     conclusion.exit_code()

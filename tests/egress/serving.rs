@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sandbox::{Dial, Egress, Error, Resolve, Sandbox};
+use sandbox::{Dial, Egress, Error, ExecEvent, Resolve, Sandbox};
 use sandbox_testkit::peers;
 
 use crate::Outcome;
@@ -14,7 +14,25 @@ crate::cases![
     a_sandbox_is_offline_when_no_client_serves_it,
     initial_commands_have_the_way_out,
     a_pool_serves_what_is_taken,
+    a_flood_from_inside_blocks_only_the_way_out_of_its_own_sandbox,
 ];
+
+/// Opens more connections than are served at once, keeps them open without a word, and says how many there are.
+const FLOOD: &str = r#"
+import os, socket, sys
+port = int(os.environ["HTTP_PROXY"].rsplit(":", 1)[1])
+open = []
+for _ in range(700):
+    one = socket.socket()
+    one.setblocking(False)
+    try:
+        one.connect(("127.0.0.1", port))
+    except BlockingIOError:
+        pass
+    open.append(one)
+print(len(open), flush=True)
+sys.stdin.read()
+"#;
 
 async fn internet() -> Outcome<Arc<Internet>> {
     let internet = Internet::default();
@@ -141,4 +159,46 @@ async fn a_pool_serves_what_is_taken(world: Arc<World>) -> Outcome {
     sandbox.delete().await?;
     pool.close().await?;
     Ok(())
+}
+
+async fn a_flood_from_inside_blocks_only_the_way_out_of_its_own_sandbox(
+    world: Arc<World>,
+) -> Outcome {
+    let Some(python) = world.python.as_ref().filter(|_| has_curl()) else {
+        return Ok(());
+    };
+    let internet = internet().await?;
+    let (sandbox, _) = create(&world, &internet, "none +web.test").await?;
+    let (other, _) = create(&world, &internet, "none +web.test").await?;
+    let before = open_descriptors()?;
+    let mut flood = sandbox
+        .command(&python.program)
+        .args(["-c", FLOOD])
+        .stdin_piped()
+        .spawn()
+        .await?;
+    let Some(ExecEvent::Stdout(count)) = flood.next().await.transpose()? else {
+        return Err("the flood did not begin".into());
+    };
+    assert_eq!(count, "700\n");
+    // Commands and files use other connections, and another sandbox has a proxy of its own.
+    let output = sandbox.shell("echo works").output().await?;
+    assert_eq!(output.stdout, "works\n");
+    sandbox.files().write("file", "content").await?;
+    assert_eq!(get(&other).await?, "hello");
+    // A connection from inside takes no descriptor here before the rules have allowed it.
+    assert!(open_descriptors()? < before + 200);
+    drop(flood.take_stdin());
+    while let Some(event) = flood.next().await {
+        event?;
+    }
+    assert_eq!(get(&sandbox).await?, "hello");
+    sandbox.delete().await?;
+    other.delete().await?;
+    Ok(())
+}
+
+/// How many descriptors this process has open.
+fn open_descriptors() -> std::io::Result<usize> {
+    Ok(std::fs::read_dir("/proc/self/fd")?.count())
 }

@@ -22,6 +22,9 @@ pub(crate) struct World {
     pub(crate) python: Option<Python>,
     /// Where the sandboxes' files are.
     pub(crate) state_dir: PathBuf,
+    pub(crate) npm: Option<Npm>,
+    /// The directory of a toolchain with cargo and rustc.
+    pub(crate) rust: Option<PathBuf>,
 }
 
 /// A Python with pip.
@@ -31,22 +34,33 @@ pub(crate) struct Python {
     prefix: PathBuf,
 }
 
+/// npm, which is a program for Node.js.
+pub(crate) struct Npm {
+    pub(crate) node: PathBuf,
+    pub(crate) program: PathBuf,
+}
+
 impl World {
     pub(crate) fn new(state_dir: &Path) -> Self {
-        let python = Python::find();
+        let (python, npm, rust) = (Python::find(), Npm::find(), find_rust());
         let mut options = LocalOptions::default();
         options.state_dir = Some(state_dir.to_owned());
-        if let Some(python) = python
-            .as_ref()
-            .filter(|one| !one.prefix.starts_with("/usr"))
-        {
-            options.read_only_paths.push(python.prefix.clone());
-        }
+        let prefixes = [
+            python.as_ref().map(|python| python.prefix.clone()),
+            npm.as_ref().and_then(Npm::prefix),
+            rust.clone(),
+        ];
+        let prefixes = prefixes.into_iter().flatten();
+        options
+            .read_only_paths
+            .extend(prefixes.filter(|prefix| !prefix.starts_with("/usr")));
         Self {
             client: new_client(options.clone()),
             other: new_client(options),
             python,
             state_dir: state_dir.to_owned(),
+            npm,
+            rust,
         }
     }
 }
@@ -76,6 +90,40 @@ impl Python {
             .ok()?;
         pip.status.success().then_some(found)
     }
+}
+
+impl Npm {
+    fn find() -> Option<Self> {
+        let script = "process.stdout.write(process.execPath)";
+        let output = Command::new("node").args(["-e", script]).output().ok()?;
+        let node = PathBuf::from(String::from_utf8(output.stdout).ok()?);
+        let beside = node.parent()?.parent()?.join("lib/node_modules/npm");
+        let roots = [
+            beside,
+            "/usr/share/nodejs/npm".into(),
+            "/usr/share/npm".into(),
+        ];
+        let program = roots
+            .iter()
+            .map(|root| root.join("bin/npm-cli.js"))
+            .find(|program| program.is_file())?;
+        Some(Self { node, program })
+    }
+
+    /// The directory of the installation.
+    fn prefix(&self) -> Option<PathBuf> {
+        Some(self.node.parent()?.parent()?.to_owned())
+    }
+}
+
+/// rustup's programs choose a toolchain, which is what a sandbox needs.
+fn find_rust() -> Option<PathBuf> {
+    let output = Command::new("rustc")
+        .args(["--print", "sysroot"])
+        .output()
+        .ok()?;
+    let root = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim_end());
+    root.join("bin/cargo").is_file().then_some(root)
 }
 
 /// Names and addresses that exist only here.
