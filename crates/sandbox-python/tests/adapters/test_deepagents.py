@@ -68,6 +68,13 @@ def test_an_agent_uses_each_tool(backend, place, sbx):
     check(outputs(result), place, sbx)
 
 
+def test_the_program_of_the_page(program):
+    messages = [call(1, "execute", command="python3 -c 'print(6 * 7)'"), AIMessage(content="done")]
+    names = {"model": PreparedModel(messages=iter(messages))}
+    exec(program("Deep Agents"), names)
+    assert "42" in outputs(names["result"])[0]
+
+
 def test_an_agent_in_an_event_loop(backend, place, sbx):
     agent = create_deep_agent(model=PreparedModel(messages=iter(steps(place))), backend=backend)
     result = asyncio.run(agent.ainvoke({"messages": [{"role": "user", "content": "Write a script."}]}))

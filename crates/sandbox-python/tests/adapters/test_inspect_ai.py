@@ -147,6 +147,15 @@ def test_an_evaluation_with_files_setup_and_tools(tmp_path, of_inspect):
     assert of_inspect() == []
 
 
+def test_the_program_of_the_page(program, tmp_path, monkeypatch, of_inspect):
+    monkeypatch.setenv("INSPECT_LOG_DIR", str(tmp_path))
+    monkeypatch.setenv("INSPECT_DISPLAY", "none")
+    names = {"model": prepared(command("ls /etc | wc -l; cat notes.txt"), said())}
+    exec(program("Inspect"), names)
+    assert names["log"].status == "success" and "hello" in str(names["log"].samples[0].messages)
+    assert of_inspect() == []
+
+
 def test_samples_have_sandboxes_of_their_own(tmp_path, of_inspect):
     task = Task(
         dataset=[Sample(input="Work.", target=str(number), files={"out.txt": str(number)}) for number in range(6)],

@@ -66,6 +66,13 @@ def test_an_agent_keeps_its_variables_tools_and_state(shared):
         assert agent.run("Again.") == 49
 
 
+def test_the_program_of_the_page(program):
+    model = PreparedModel("final_answer(168)")
+    names = {"model": model}
+    exec(program("smolagents"), names)
+    assert "How many prime numbers" in model.asked[0]
+
+
 def test_a_failing_step_is_an_observation_for_the_next(executor):
     steps = [
         "value = 1\nprint('before')\ndef fail():\n    raise ValueError('no such luck')\nfail()",
