@@ -172,6 +172,7 @@ async fn a_short_outage_of_the_api_server_fails_no_request() {
     cluster.start_kubelet();
     let world = World::start(cluster.client()).await;
     let sandbox = world.create().await;
+    assert_eq!(world.visit(sandbox.id()).await.status, 200);
     let server = &cluster.server;
     server.set_unreachable(true);
     server.cut_watches();
@@ -181,17 +182,17 @@ async fn a_short_outage_of_the_api_server_fails_no_request() {
     }
     let alive = world.send("GET /health", "", "").await;
     assert_eq!(alive.status, 200);
-    let listed = world.send("GET /v2/sandboxes", "", "").await;
-    let listed: Value = serde_json::from_str(&listed.body).unwrap();
-    assert_eq!(listed[0]["sandboxID"], sandbox.id().as_str(), "{listed}");
 
-    // What is not in memory has to be asked for, and is, until the API server is back.
+    // What is not in memory is asked for until the API server is back.
     let back = async {
         sleep(Duration::from_secs(1)).await;
         server.set_unreachable(false);
     };
+    let listing = world.send("GET /v2/sandboxes", "", "");
     let unknown = world.send("GET /sandboxes/none", "", "");
-    let (unknown, ()) = tokio::join!(unknown, back);
+    let (listed, unknown, ()) = tokio::join!(listing, unknown, back);
+    let listed: Value = serde_json::from_str(&listed.body).unwrap();
+    assert_eq!(listed[0]["sandboxID"], sandbox.id().as_str(), "{listed}");
     assert_eq!(unknown.status, 404, "{unknown:?}");
     sandbox.delete().await.unwrap();
     // Right after an outage, the last description of a sandbox counts for some seconds.
