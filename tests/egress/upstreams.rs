@@ -95,7 +95,7 @@ async fn a_client_of_a_model_needs_no_key_and_the_key_is_nowhere_inside(
         requests.lock().unwrap().push(head.to_owned());
         assert!(head.starts_with("POST /v1/chat/completions "), "{head}");
         assert!(String::from_utf8_lossy(body).contains("\"stream\": true"));
-        let events = "data: {\"text\": \"Hel\"}\n\ndata: {\"text\": \"lo\"}\n\ndata: [DONE]\n\n";
+        let events = "data: {\"text\": \"He\"}\n\ndata: {\"text\": \"llo\"}\n\ndata: [DONE]\n\n";
         let echo = find_header(head, "authorization").unwrap_or_default();
         let head = format!(
             "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nX-Echo: {echo}\r\nContent-Length: {}\r\n\r\n",
