@@ -263,6 +263,7 @@ async fn a_creation_may_take_long_if_the_api_server_responds() {
 fn failing_backend(is_away: Arc<AtomicBool>) -> MockSandboxBackend {
     let mut backend = MockSandboxBackend::new();
     backend.expect_name().return_const("mock");
+    backend.expect_capabilities().returning(Default::default);
     backend.expect_access().returning(|id| Ok(access(id)));
     backend.expect_get().returning(move |id, _| {
         if id.as_str() == "gone" {
