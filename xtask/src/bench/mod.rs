@@ -4,6 +4,7 @@ use anyhow::{Result, bail};
 
 mod child;
 mod deletions;
+mod egress;
 mod figures;
 mod gateway;
 #[cfg(feature = "bench-k8s")]
@@ -19,6 +20,7 @@ mod ssh;
 pub(crate) fn run(args: &[&str]) -> Result<()> {
     match args {
         ["local"] => local::run(),
+        ["egress"] => egress::run(),
         ["gateway"] => gateway::run(),
         ["python"] => python::run(),
         // A process that `bench gateway` starts.
@@ -45,6 +47,6 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
         ["scale-server"] => scale::server::serve(),
         #[cfg(feature = "bench-k8s")]
         ["scale-client", port, size] => scale::client::run(port, size),
-        _ => bail!("name a benchmark: local, gateway, pool, python, ssh, k8s or scale"),
+        _ => bail!("name a benchmark: local, egress, gateway, pool, python, ssh, k8s or scale"),
     }
 }
