@@ -111,9 +111,10 @@ async fn a_sandbox_with_a_network_is_set_up_once_it_is_proved_to_have_none() {
         session
             .expect_create_dir()
             .in_sequence(&mut order)
-            .times(1)
+            .times(2)
             .returning(|_, _| Ok(()));
-        session.expect_upload().returning(|_, _| Ok(1));
+        // The variables, and the program that carries ssh.
+        session.expect_upload().times(2).returning(|_, _| Ok(1));
         let sandbox = client(backend, sessions(session))
             .sandbox()
             .egress(Egress::packages())
