@@ -18,6 +18,7 @@ use sandbox_core::{
     environment_file,
 };
 use sandbox_egress::{Ask, Dial, Egress, EgressEvent, NamedUpstream, Resolve};
+use tokio::time::Instant;
 
 use super::Sandbox;
 use crate::memory::MemoryWriter;
@@ -30,8 +31,8 @@ pub(crate) use setup::EgressSetup;
 pub(crate) const UNVERIFIED_HINT: &str =
     "or accept that the rules bind only programs that use the proxy, with unverified_egress()";
 
-/// How often a port is asked for that a former server may not have released yet, and the pause in between.
-const FORMER_SERVER_TRIES: u32 = 10;
+/// How long a port is asked for that a former server may not have released yet, and the pause in between.
+const FORMER_SERVER_PATIENCE: Duration = Duration::from_secs(2);
 const FORMER_SERVER_PAUSE: Duration = Duration::from_millis(200);
 
 impl Sandbox {
@@ -210,15 +211,17 @@ impl ServeEgress {
         setup.refused = backend.control_plane().await;
         // The port has one server at a time, and the sandbox's server notices the end of a former one in a moment.
         sandbox.stop_egress();
-        let mut tries = 0;
+        let (begun, mut is_first) = (Instant::now(), true);
         let egress = loop {
             let session = Arc::clone(sandbox.session());
             match EgressProxy::start(&setup, sandbox.id(), session).await {
                 Ok(egress) => break egress,
                 Err(Error::Connection(error))
-                    if error.stage == ConnectionStage::Channel && tries < FORMER_SERVER_TRIES =>
+                    if error.stage == ConnectionStage::Channel
+                        && (is_first || begun.elapsed() < FORMER_SERVER_PATIENCE) =>
                 {
-                    tries += 1;
+                    // A try takes seconds if the backend has to be asked whether the sandbox has ended.
+                    is_first = false;
                     tokio::time::sleep(FORMER_SERVER_PAUSE).await;
                 }
                 Err(error) => return Err(error),
