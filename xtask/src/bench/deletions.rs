@@ -1,5 +1,6 @@
 //! Deletes used sandboxes while the next are measured.
 
+#[cfg(feature = "bench-k8s")]
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -19,6 +20,7 @@ impl Deletions {
     }
 
     /// Waits until all are gone, or until this time has passed.
+    #[cfg(feature = "bench-k8s")]
     pub(super) async fn settle(&mut self, patience: Duration) -> Result<()> {
         match tokio::time::timeout(patience, self.wait()).await {
             Ok(deleted) => deleted,
