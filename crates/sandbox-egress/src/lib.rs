@@ -27,6 +27,7 @@
 mod ask;
 mod dial;
 mod event;
+mod hop_by_hop;
 mod limits;
 mod proxy;
 mod resolve;

@@ -9,6 +9,7 @@ use sandbox_core::{Error, Result};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::kind::{UpstreamKind, UsualScheme};
+use crate::hop_by_hop::HOP_BY_HOP;
 
 /// What stands for a secret that an upstream sent back.
 const REDACTED: &str = "[redacted]";
@@ -20,21 +21,8 @@ const RESERVED_CHARACTERS: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
-/// Headers that decide where a message goes or ends.
-const RESERVED: [&str; 12] = [
-    "connection",
-    "content-length",
-    "expect",
-    "host",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
+/// Headers that decide where a message goes or ends, besides those of one connection.
+const RESERVED: [&str; 2] = ["content-length", "host"];
 
 /// Fields by which some servers choose another path, host or client than those of the request.
 const OVERRIDES: [&str; 5] = [
@@ -70,7 +58,7 @@ impl Scheme {
     /// [`Error::Invalid`] if it is none, or about the connection.
     pub(super) fn parse_header(header: &str) -> Result<Self> {
         match HeaderName::try_from(header) {
-            Ok(name) if !RESERVED.contains(&name.as_str()) => Ok(Self::Header(name)),
+            Ok(name) if !is_reserved(name.as_str()) => Ok(Self::Header(name)),
             Ok(_) | Err(_) => Err(Error::invalid(
                 "header of an upstream",
                 header,
@@ -217,6 +205,11 @@ fn redact(value: &[u8], secret: &str) -> Option<HeaderValue> {
     }
     redacted.extend_from_slice(rest);
     Some(HeaderValue::from_bytes(&redacted).unwrap_or_else(|_| HeaderValue::from_static(REDACTED)))
+}
+
+/// Whether a header decides where a message goes or ends.
+fn is_reserved(name: &str) -> bool {
+    HOP_BY_HOP.contains(&name) || RESERVED.contains(&name)
 }
 
 #[cfg(test)]

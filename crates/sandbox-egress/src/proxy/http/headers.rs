@@ -7,25 +7,12 @@ use http::header::{
 use http::uri::{PathAndQuery, Scheme, Uri};
 use http::{Method, Request};
 
+use crate::hop_by_hop::HOP_BY_HOP;
 use crate::rules::name::Target;
 
 /// The port of `http` (RFC 9110 §4.2.1).
 const HTTP_PORT: u16 = 80;
 const WEBSOCKET: &str = "websocket";
-
-/// Fields that a proxy does not pass on (RFC 9110 §7.6.1, RFC 9112 §6.1), besides those that `Connection` names.
-const HOP_BY_HOP: [&str; 10] = [
-    "connection",
-    "expect",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
 
 /// A request that is not served, with the reason.
 pub(super) type Malformed = &'static str;
