@@ -1,6 +1,8 @@
 //! Signals and terminal sizes for a running command.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::mpsc;
 
@@ -19,6 +21,8 @@ use crate::{CommandCause, Error, PtySize, Result, Signal};
 #[derive(Clone)]
 pub struct ProcessControl {
     messages: mpsc::Sender<ControlMessage>,
+    /// What runs the command takes messages for a moment after it has reported the end.
+    has_ended: Arc<AtomicBool>,
 }
 
 /// A request of a [`ProcessControl`].
@@ -33,7 +37,15 @@ pub enum ControlMessage {
 
 impl ProcessControl {
     pub(super) fn new(messages: mpsc::Sender<ControlMessage>) -> Self {
-        Self { messages }
+        Self {
+            messages,
+            has_ended: Arc::default(),
+        }
+    }
+
+    /// Notes that the end was read.
+    pub(super) fn note_end(&self) {
+        self.has_ended.store(true, Ordering::Release);
     }
 
     /// Sends a signal to the command's process group. Returns once it is sent: SSH has no reply to
@@ -56,11 +68,14 @@ impl ProcessControl {
     }
 
     async fn send(&self, message: ControlMessage) -> Result<()> {
-        let ended = |_| Error::Command {
+        let ended = || Error::Command {
             cause: CommandCause::AlreadyEnded,
             source: None,
         };
-        self.messages.send(message).await.map_err(ended)
+        if self.has_ended.load(Ordering::Acquire) {
+            return Err(ended());
+        }
+        self.messages.send(message).await.map_err(|_| ended())
     }
 }
 

@@ -196,7 +196,12 @@ impl Process {
                     Some(map) => *mapping = Some(map(error)),
                     None => return Poll::Ready(Some(Err(error))),
                 },
-                event => return Poll::Ready(event),
+                event => {
+                    if let Some(Ok(ExecEvent::Exited(_))) = event {
+                        self.control.note_end();
+                    }
+                    return Poll::Ready(event);
+                }
             }
         }
         let Some(future) = mapping else {
@@ -273,6 +278,24 @@ mod tests {
         assert_eq!(output.stdout_gap(), Some(13));
         assert_eq!(output.stdout_dropped, 10_000 - 25);
         assert!(output.is_truncated());
+    }
+
+    #[tokio::test]
+    async fn a_signal_after_the_end_was_read_is_refused() {
+        let (mut process, driver) = Process::channel(false);
+        let control = process.control();
+        let exited = ExecEvent::Exited(ExitStatus::Code(0));
+        driver.events.send(Ok(exited.clone())).await.unwrap();
+        control.signal(crate::Signal::Term).await.unwrap();
+        assert_eq!(process.next().await.unwrap().unwrap(), exited);
+        let error = control.signal(crate::Signal::Term).await.unwrap_err();
+        let ended = CommandCause::AlreadyEnded;
+        assert!(
+            matches!(&error, Error::Command { cause, .. } if *cause == ended),
+            "{error:?}"
+        );
+        // What ran the command still takes messages.
+        drop(driver);
     }
 
     #[tokio::test]

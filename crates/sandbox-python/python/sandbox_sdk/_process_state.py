@@ -9,7 +9,7 @@ from typing import Any, Generic
 from ._arguments import Signal
 from ._completed import Chunk, Stream, T
 from ._sandbox import Operation, RawJob, RawProcess
-from .exceptions import CommandExecutionError, OperationTimeoutError
+from .exceptions import OperationTimeoutError
 
 OUTPUT_CAP = 16 << 20
 """How much of each stream `communicate` keeps."""
@@ -38,13 +38,6 @@ class ProcessState(Generic[T]):
         if encoding is not None:
             decoder = codecs.getincrementaldecoder(encoding)
             self._decoders = {"stdout": decoder(errors), "stderr": decoder(errors)}
-
-    def _signal(self, signal: Signal) -> Operation:
-        """Return the operation that sends a signal."""
-        if self.returncode is not None:
-            # For a moment after the end, what carries signals still takes one.
-            raise CommandExecutionError("the command has already ended", reason="already-ended")
-        return signal_operation(self._raw, signal)
 
     def _take(self, event: tuple[str, Any] | None) -> Chunk[T] | None:
         """Note an event; return it if it is output."""

@@ -9,7 +9,7 @@ from typing import Any, Generic
 from ._arguments import Duration, Signal, content, seconds
 from ._calls import finish
 from ._completed import Chunk, T
-from ._process_state import OUTPUT_CAP, LineSplitter, ProcessState, still_running
+from ._process_state import OUTPUT_CAP, LineSplitter, ProcessState, signal_operation, still_running
 from ._sandbox import RawProcess
 
 __all__ = ["AsyncProcess", "AsyncProcessInput"]
@@ -115,7 +115,7 @@ class AsyncProcess(ProcessState[T], Generic[T]):
 
     async def send_signal(self, signal: Signal) -> None:
         """As :meth:`Process.send_signal`."""
-        await finish(self._signal(signal))
+        await finish(signal_operation(self._raw, signal))
 
     async def terminate(self) -> None:
         """As :meth:`Process.terminate`."""

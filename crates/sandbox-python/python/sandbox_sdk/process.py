@@ -9,7 +9,7 @@ from typing import Any, Generic
 from ._arguments import Duration, Signal, content, seconds
 from ._calls import wait
 from ._completed import Chunk, T
-from ._process_state import OUTPUT_CAP, LineSplitter, ProcessState, still_running
+from ._process_state import OUTPUT_CAP, LineSplitter, ProcessState, signal_operation, still_running
 from ._sandbox import RawProcess
 
 __all__ = ["Process", "ProcessInput"]
@@ -150,7 +150,7 @@ class Process(ProcessState[T], Generic[T]):
 
         :raises CommandExecutionError: it has ended.
         """
-        wait(self._signal(signal))
+        wait(signal_operation(self._raw, signal))
 
     def terminate(self) -> None:
         """Send SIGTERM to its process group."""
