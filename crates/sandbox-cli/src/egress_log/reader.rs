@@ -111,7 +111,7 @@ fn is_same(one: &File, other: &File) -> io::Result<bool> {
     Ok((one.dev(), one.ino()) == (other.dev(), other.ino()))
 }
 
-/// Files are told apart by when they were created.
+/// Files are distinguished by the time of their creation.
 #[cfg(not(unix))]
 fn is_same(one: &File, other: &File) -> io::Result<bool> {
     Ok(one.metadata()?.created()? == other.metadata()?.created()?)

@@ -49,7 +49,7 @@ impl TerminalQuestions {
 #[async_trait]
 impl AskEgress for TerminalQuestions {
     async fn ask(&self, host: &str, port: u16) -> EgressAnswer {
-        // A question that nobody waits for any more ends in a moment, and only then comes the next one.
+        // A question whose request has ended is withdrawn in a moment; the next one is asked only then.
         let turn = Arc::clone(&self.turn).lock_owned().await;
         let gone = Gone::default();
         let is_gone = Arc::clone(&gone.0);
@@ -70,7 +70,7 @@ impl AskEgress for TerminalQuestions {
     }
 }
 
-/// Whether nobody waits for the answer any more.
+/// Whether the request that the question is about has ended.
 #[derive(Default)]
 struct Gone(Arc<AtomicBool>);
 
@@ -91,7 +91,7 @@ fn ask_in_words(target: &str, is_gone: &AtomicBool) -> std::io::Result<EgressAns
     loop {
         let Some(line) = terminal::read_line(is_gone)? else {
             write_stderr(&Printable::trusted(
-                "\nsandbox: refused, nobody waits for the answer any more\n",
+                "\nsandbox: refused: the request has ended\n",
             ));
             return Ok(EgressAnswer::Never);
         };
@@ -140,7 +140,7 @@ mod terminal {
         let _failed = tcflush(io::stdin(), QueueSelector::IFlush);
     }
 
-    /// Reads a line, which is empty at the end of the input. `None` if nobody waits for it any more.
+    /// Reads a line, which is empty at the end of the input. `None` once the request has ended.
     pub(super) fn read_line(is_gone: &AtomicBool) -> io::Result<Option<Vec<u8>>> {
         let stdin = io::stdin();
         loop {

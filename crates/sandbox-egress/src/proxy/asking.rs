@@ -95,7 +95,7 @@ impl Shared {
             Ok(Some(Answer::Once)) => Ok(Some("asked: once".into())),
             Ok(Some(Answer::Always)) => Ok(Some("asked: always".into())),
             Ok(Some(Answer::Never)) => refuse("the answer was no", Some("asked: no")),
-            Ok(None) | Err(_) => refuse("nobody answered in time", None),
+            Ok(None) | Err(_) => refuse("there was no answer in time", None),
         }
     }
 }

@@ -44,7 +44,7 @@ impl Refusal {
         }
     }
 
-    /// Nobody has allowed what no rule decides about.
+    /// No answer has allowed what no rule decides about.
     pub(crate) fn not_agreed(reason: &'static str, rule: Option<Arc<str>>) -> Self {
         Self {
             rule,

@@ -10,7 +10,7 @@ use sandbox_egress::{Answer, Ask, EgressOutcome, Limits};
 
 use super::support::World;
 
-/// Answers as it was told, and nothing else.
+/// Gives the answers of the test, and nothing else.
 #[derive(Debug, Default)]
 struct Answers {
     answers: HashMap<&'static str, Answer>,
@@ -94,8 +94,8 @@ async fn answers_are_remembered_except_for_one_connection() {
             assert_eq!(inside.read(5).await, b"hello");
         }
         let event = proxy.event().await;
-        let told = [event.rule.clone(), event.reason.clone()].map(Option::unwrap_or_default);
-        assert!(told.iter().any(|text| text == rule), "{event:?}");
+        let texts = [event.rule.clone(), event.reason.clone()].map(Option::unwrap_or_default);
+        assert!(texts.iter().any(|text| text == rule), "{event:?}");
         drop(inside);
         if event.outcome == EgressOutcome::Opened {
             assert_eq!(proxy.event().await.outcome, EgressOutcome::Closed);
@@ -181,7 +181,7 @@ async fn connections_for_one_name_are_one_question_and_too_many_are_refused() {
     }
     assert_eq!(answers.questions(), ["always.example:22"]);
 
-    // Nobody answers about these. They wait for their turn, and are refused when their time is over.
+    // No answer is given about these. They wait for their turn, and are refused when their time is over.
     let flood = futures(40, |number| connect(&format!("n{number}.example:443"))).await;
     for head in &flood {
         assert!(head.starts_with("HTTP/1.1 403"), "{head}");

@@ -91,7 +91,7 @@ impl From<sandbox::Error> for DriverError {
 }
 
 /// Sends a request to the interpreter, which is started if it does not run yet. Returns the first line of the answer, and
-/// what follows it. Dropping that tells the interpreter that nobody waits any more.
+/// what follows it. Dropping that tells the interpreter that its client has gone.
 pub(super) async fn request(
     sandbox: &Sandbox,
     request: &Value,

@@ -40,7 +40,7 @@ class SandboxOptions(BaseModel):
     working_dir: str | None = None
     """Where commands run, and where relative paths begin; it must exist. The home directory if it is not given."""
     ttl: float | None = None
-    """Seconds until it ends, in case nobody deletes it; and so are the others."""
+    """Seconds until it ends if it is not deleted before; the others are in seconds as well."""
     max_lifetime: float | None = None
     idle_timeout: float | None = None
     create_timeout: float | None = None

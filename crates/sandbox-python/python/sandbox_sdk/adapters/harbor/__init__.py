@@ -3,7 +3,7 @@
     harbor run --env sandbox_sdk.adapters.harbor:SandboxEnvironment --ek backend=k8s …
 
 A task names an image that exists (``[environment].docker_image``): images are not built. What a task needs and a
-sandbox does not have, such as GPUs, Docker Compose or a network policy that nobody would enforce, is refused before it
+sandbox does not have, such as GPUs, Docker Compose or a network policy that would not be enforced, is refused before it
 starts.
 """
 
