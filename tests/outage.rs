@@ -9,13 +9,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use sandbox::{
-    Access, Client, ConnectionStage, Deadline, Defaults, Endpoint, Error, Isolation, KeyPair,
-    Result, Sandbox, SandboxId, SandboxInfo, SandboxState, Session, SessionSource, Uid,
+    Access, Client, ConnectionStage, Deadline, Defaults, Endpoint, Error, KeyPair, Result, Sandbox,
+    SandboxId, SandboxInfo, Session, SessionSource, Uid,
 };
 use sandbox_core::{MockSandboxBackend, MockSession};
 use sandbox_gateway::{Gateway, GatewayConfig, add_key};
 use sandbox_k8s::KubernetesBackend;
 use sandbox_k8s::options::{Injection, KubernetesOptions};
+use sandbox_testkit::SingleSandboxBackend;
 use sandbox_testkit::apiserver::{ApiServer, Fault};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -294,28 +295,11 @@ fn info(id: &SandboxId) -> SandboxInfo {
     let annotations = [("gateway/template", "base"), ("gateway/owner", "ada")];
     let text = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
     SandboxInfo {
-        id: id.clone(),
-        uid: Uid::new("uid"),
         backend: "mock".into(),
-        state: SandboxState::Running,
-        address: None,
-        port: Some(22),
-        user: "sandbox".into(),
-        home: None,
-        image: None,
         labels: [text(("gateway", "e2b"))].into(),
         annotations: annotations.map(text).into(),
         created_at: SystemTime::now(),
-        expires_at: None,
-        on_expiry: Default::default(),
-        is_marked_paused: false,
-        isolation: Isolation {
-            kind: "none".into(),
-            applied: vec![],
-        },
-        limits: vec![],
-        end: None,
-        pool: None,
+        ..SingleSandboxBackend::new(&access(id)).info()
     }
 }
 

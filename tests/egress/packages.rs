@@ -126,13 +126,7 @@ async fn pip_installs_from_an_allowed_index_and_reaches_nothing_else(world: Arc<
     )
     .await?;
     assert!(installed.status.success(), "{installed:?}");
-    let used = sandbox
-        .command(&python.program)
-        .args(["-c", "import demo_package; print(demo_package.ANSWER)"])
-        .env("PYTHONPATH", "packages")
-        .output()
-        .await?;
-    assert_eq!(used.stdout_lossy(), "42\n", "{used:?}");
+    python.use_demo_package(&sandbox).await?;
 
     // Neither another name, nor a name with a private address, nor any way around the proxy leads anywhere.
     for host in ["other.test", "private.test", "pypi.org"] {

@@ -205,13 +205,7 @@ async fn pip_installs_from_a_private_index(world: Arc<World>) -> Outcome {
         .output()
         .await?;
     assert!(installed.status.success(), "{installed:?}");
-    let used = sandbox
-        .command(&python.program)
-        .args(["-c", "import demo_package; print(demo_package.ANSWER)"])
-        .env("PYTHONPATH", "packages")
-        .output()
-        .await?;
-    assert_eq!(used.stdout_lossy(), "42\n", "{used:?}");
+    python.use_demo_package(&sandbox).await?;
     sandbox.delete().await?;
     Ok(())
 }

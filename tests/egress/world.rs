@@ -34,6 +34,20 @@ pub(crate) struct Python {
     prefix: PathBuf,
 }
 
+impl Python {
+    /// Uses the package that pip has installed into `packages`.
+    pub(crate) async fn use_demo_package(&self, sandbox: &Sandbox) -> Outcome {
+        let used = sandbox
+            .command(&self.program)
+            .args(["-c", "import demo_package; print(demo_package.ANSWER)"])
+            .env("PYTHONPATH", "packages")
+            .output()
+            .await?;
+        assert_eq!(used.stdout_lossy(), "42\n", "{used:?}");
+        Ok(())
+    }
+}
+
 /// npm, which is a program for Node.js.
 pub(crate) struct Npm {
     pub(crate) node: PathBuf,

@@ -32,7 +32,8 @@ impl SingleSandboxBackend {
         self
     }
 
-    fn info(&self) -> SandboxInfo {
+    /// Returns what it says of its sandbox.
+    pub fn info(&self) -> SandboxInfo {
         SandboxInfo {
             id: self.access.id.clone(),
             uid: self.access.uid.clone(),
