@@ -33,7 +33,9 @@ async fn wait_for_change(sbx: &Sandbox, file: &str, former: &str) -> Outcome<Str
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    Err(format!("{file} does not change").into())
+    let states = "cat errors 2> /dev/null; grep -H -E '^(Name|State|PPid):' /proc/[0-9]*/status";
+    let states = sbx.shell(states).output().await?;
+    Err(format!("{file} does not change:\n{}", states.stdout_lossy()).into())
 }
 
 /// Checks that a file does not change for a while.
@@ -116,7 +118,7 @@ async fn what_was_stopped_before_stays_stopped(backend: TestedBackend) -> Outcom
 async fn processes_that_keep_starting_others_are_stopped(backend: TestedBackend) -> Outcome {
     with_sandbox(backend, |sbx| async move {
         // Each starts its successor and ends, so that there is always one that a listing may miss.
-        let relay = "printf '%s\\n' 'echo $$ > runner' 'exec 2> /dev/null' 'sh relay & exit' > relay; \
+        let relay = "printf '%s\\n' 'echo $$ > runner' 'exec 2>> errors' 'sh relay & exit' > relay; \
                      (setsid sh relay &) > /dev/null 2>&1";
         sbx.shell(relay).output().await?.check()?;
         wait_for_change(&sbx, "runner", "").await?;

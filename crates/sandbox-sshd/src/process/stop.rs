@@ -1,6 +1,7 @@
 //! Stops all processes of the sandbox, and continues those that were not stopped before.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -9,6 +10,7 @@ use nix::unistd::Pid;
 use tokio::time::Instant;
 
 use super::listing::{ProcessActivity, find_process, list_hidden, list_processes};
+use crate::lock::lock;
 
 /// How long stopping may take.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -26,6 +28,9 @@ pub(crate) struct StoppedProcesses {
     /// Those that `/proc` hides, and so whether they had been stopped before. Nothing starts while they are stopped, so
     /// that their pids remain theirs.
     hidden: HashSet<i32>,
+    /// Whether they were continued. It is locked while they are signalled, so that none is stopped again that was just
+    /// continued.
+    is_resumed: Mutex<bool>,
 }
 
 /// Why not all processes could be stopped.
@@ -71,9 +76,13 @@ impl StoppedProcesses {
         }
     }
 
-    /// Stops what was stopped and runs again: the kernel continues the processes of a group that has lost its parents
-    /// (`setpgid(2)`).
+    /// Stops what was stopped and runs again, unless it was [continued](Self::resume): the kernel continues the
+    /// processes of a group that has lost its parents (`setpgid(2)`).
     pub(crate) fn stop_again(&self) {
+        let is_resumed = lock(&self.is_resumed);
+        if *is_resumed {
+            return;
+        }
         self.signal_hidden(Signal::SIGSTOP);
         for (&pid, &started) in &self.listed {
             let pid = Pid::from_raw(pid);
@@ -89,6 +98,8 @@ impl StoppedProcesses {
 
     /// Continues the stopped processes, children before their parents.
     pub(crate) fn resume(&self) {
+        let mut is_resumed = lock(&self.is_resumed);
+        *is_resumed = true;
         let Ok(mut processes) = list_processes() else {
             return;
         };
@@ -155,5 +166,35 @@ impl StoppedProcesses {
             }
         }
         Ok(running)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use nix::sys::wait::{WaitPidFlag, waitpid};
+
+    use super::*;
+
+    #[test]
+    fn what_was_continued_is_not_stopped_again() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = Pid::from_raw(child.id().try_into().unwrap());
+        let mut stopped = StoppedProcesses::default();
+        let started = find_process(pid).unwrap().started;
+        stopped.listed.insert(pid.as_raw(), started);
+
+        stopped.stop_again();
+        waitpid(pid, Some(WaitPidFlag::WUNTRACED)).unwrap();
+        stopped.resume();
+        waitpid(pid, Some(WaitPidFlag::WCONTINUED)).unwrap();
+        // The keeper of a pause may be at work while the sandbox is resumed.
+        stopped.stop_again();
+        let activity = find_process(pid).unwrap().activity;
+
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(activity, ProcessActivity::Active);
     }
 }
