@@ -1,8 +1,6 @@
 //! Errors before a sandbox is created, and help, completions and manual pages.
 
-mod support;
-
-use support::{Cli, code, stderr, stdout};
+use crate::support::{Cli, code, stderr, stdout};
 
 #[test]
 fn invalid_usage_exits_with_125() {

@@ -1,16 +1,13 @@
 //! `sandbox run`: exit codes, streams and arguments.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
-
-mod support;
 
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::process::Stdio;
 
-use support::{Cli, code, stderr, stdout};
+use crate::support::{Cli, code, stderr, stdout};
 
 #[test]
 fn the_exit_code_is_that_of_the_command() {

@@ -1,15 +1,12 @@
 //! Jobs: started, listed, followed, waited for, signalled.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
-
-mod support;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 
-use support::terminal::Terminal;
-use support::{Cli, code, stderr, stdout};
+use crate::support::terminal::Terminal;
+use crate::support::{Cli, code, stderr, stdout};
 
 #[test]
 fn a_job_outlives_the_command_that_started_it() {

@@ -1,15 +1,13 @@
 //! OpenSSH's tools, rsync and git reach a sandbox as `<id>.sandbox`.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
-
-mod support;
 
 use std::fs;
 use std::process::{Command, Stdio};
 
 use sandbox_testkit::peers;
-use support::{Cli, code, stderr, stdout};
+
+use crate::support::{Cli, code, stderr, stdout};
 
 /// Settings for all hosts in the user's configuration. None of them may apply to a sandbox.
 const HOSTILE: &str = "Host *\n  User root\n  Port 2222\n  HostName example.invalid\n  ProxyJump bastion.invalid\n  \

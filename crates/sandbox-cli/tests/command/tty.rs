@@ -1,13 +1,11 @@
 //! `-t` on a real terminal, which is raw while the command runs and restored afterwards.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
-
-mod support;
 
 use rustix::process::{Pid, Signal, kill_process};
-use support::Cli;
-use support::terminal::Terminal;
+
+use crate::support::Cli;
+use crate::support::terminal::Terminal;
 
 #[test]
 fn keys_sizes_and_the_end_of_input_are_forwarded() {

@@ -1,15 +1,13 @@
 //! Signals to `sandbox run`.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
-
-mod support;
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::Child;
 
 use rustix::process::{Pid, Signal, kill_process};
-use support::Cli;
+
+use crate::support::Cli;
 
 #[test]
 fn a_signal_ends_the_command_and_deletes_the_sandbox() {

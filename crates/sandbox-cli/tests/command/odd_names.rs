@@ -1,9 +1,6 @@
 //! Names that are not UTF-8, in every place that takes a name.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
-
-mod support;
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -11,7 +8,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 use sandbox_testkit::peers::OPENSSH;
-use support::{Cli, code, stderr, stdout};
+
+use crate::support::{Cli, code, stderr, stdout};
 
 /// A name in Latin-1.
 const LATIN1: &[u8] = b"caf\xe9";

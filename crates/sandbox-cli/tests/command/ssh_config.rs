@@ -1,9 +1,6 @@
 //! `sandbox ssh-config`: the files that it writes, and when it refuses to.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
-
-mod support;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -11,7 +8,8 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use sandbox_testkit::peers;
-use support::{Cli, code, sandbox_directory, stderr, stdout};
+
+use crate::support::{Cli, code, sandbox_directory, stderr, stdout};
 
 fn id_from_host(host: &str) -> &str {
     host.trim_end_matches(".sandbox")

@@ -1,12 +1,9 @@
 //! A kubeconfig's credential program, which shares the terminal with the command but not its input.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
-mod support;
-
-use support::terminal::Terminal;
-use support::{Cli, code, stderr};
+use crate::support::terminal::Terminal;
+use crate::support::{Cli, code, stderr};
 
 /// A program that reads one line of input, writes to stderr, and fails, so that no cluster is needed.
 const PROGRAM: &str = "#!/bin/sh

@@ -1,15 +1,13 @@
 //! `sandbox mcp` as a client starts it, and `sandbox mcp install`.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
-
-mod support;
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
 
 use rustix::process::{Pid, Signal, kill_process};
-use support::{Cli, code, stderr, stdout};
+
+use crate::support::{Cli, code, stderr, stdout};
 
 /// The first messages of a client: it begins a session and uses a sandbox.
 const MESSAGES: &str = concat!(

@@ -1,9 +1,7 @@
 //! Pools that processes share: usage, and what the local backend says. The tests on a cluster are in
 //! `tests/k8s/shared_pools.rs`.
 
-mod support;
-
-use support::{Cli, code, stderr, stdout};
+use crate::support::{Cli, code, stderr, stdout};
 
 #[test]
 fn local_sandboxes_are_not_shared() {

@@ -1,13 +1,10 @@
 //! How ids are resolved, and how sandboxes are listed.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
-
-mod support;
 
 use std::io::{BufRead, BufReader};
 
-use support::{Cli, code, stderr, stdout};
+use crate::support::{Cli, code, stderr, stdout};
 
 #[test]
 fn a_unique_prefix_of_a_generated_id_is_enough() {

@@ -1,16 +1,13 @@
 //! `sandbox forward`: ports of a sandbox on this machine.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
-
-mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-use support::{Cli, code, stderr, stdout};
+use crate::support::{Cli, code, stderr, stdout};
 
 /// Runs a Python server in the sandbox, which prints `ready` once it listens, and forwards its port.
 /// Returns the forward and its local address.

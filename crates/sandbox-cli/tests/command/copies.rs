@@ -1,14 +1,11 @@
 //! Copies to what exists already, and copies that are incomplete.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
-
-mod support;
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
 
-use support::{Cli, code, stderr};
+use crate::support::{Cli, code, stderr};
 
 #[test]
 fn a_file_from_stdin_keeps_the_mode_of_the_one_that_it_replaces() {

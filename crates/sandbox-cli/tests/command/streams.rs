@@ -1,9 +1,6 @@
 //! The standard streams of the command and of the programs that it runs.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
-
-mod support;
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -12,7 +9,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::fs::OFlags;
-use support::{Cli, code, stderr, stdout};
+
+use crate::support::{Cli, code, stderr, stdout};
 
 #[test]
 fn late_output_arrives_and_a_held_output_is_noted() {

@@ -1,11 +1,8 @@
 //! `sandbox doctor`.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
-mod support;
-
-use support::{Cli, code, stdout};
+use crate::support::{Cli, code, stdout};
 
 #[test]
 fn all_checks_pass_where_sandboxes_can_be_created() {

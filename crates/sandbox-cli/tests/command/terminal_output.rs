@@ -1,9 +1,6 @@
 //! Output that appears only on a terminal: progress bars, steps, colours and prompts.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
-
-mod support;
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -11,8 +8,9 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use support::terminal::Terminal;
-use support::{Cli, code, stderr, stdout};
+
+use crate::support::terminal::Terminal;
+use crate::support::{Cli, code, stderr, stdout};
 
 const ESCAPE: char = '\u{1b}';
 

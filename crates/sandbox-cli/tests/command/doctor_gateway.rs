@@ -1,15 +1,13 @@
 //! `sandbox doctor --gateway`, against a gateway that is a process of its own.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
-
-mod support;
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use support::{Cli, code, stdout};
+
+use crate::support::{Cli, code, stdout};
 
 /// `sandbox serve`, which ends with the test.
 struct Serve {

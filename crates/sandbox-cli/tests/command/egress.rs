@@ -1,14 +1,11 @@
 //! `--egress` and `sandbox egress`. Nothing here needs a network: what is asked for is refused.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
-
-mod support;
 
 use std::io::{BufRead, BufReader};
 
-use support::terminal::Terminal;
-use support::{Cli, code, stderr, stdout};
+use crate::support::terminal::Terminal;
+use crate::support::{Cli, code, stderr, stdout};
 
 /// A line for the shell in a sandbox that sends a request to the proxy and prints the response. It needs no program
 /// but Python, which ends by itself.

@@ -1,15 +1,13 @@
 //! The names by which ssh reaches sandboxes: one id in several places, and one that was created anew.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
-
-mod support;
 
 use std::path::PathBuf;
 use std::process::Command;
 
 use sandbox_testkit::peers;
-use support::{Cli, code, sandbox_directory, stderr, stdout};
+
+use crate::support::{Cli, code, sandbox_directory, stderr, stdout};
 
 #[test]
 fn one_id_in_two_places_is_refused_and_has_names_that_say_which() {

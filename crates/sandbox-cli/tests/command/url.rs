@@ -1,11 +1,8 @@
 //! `sandbox url`: signed addresses of ports.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
-mod support;
-
-use support::{Cli, code, stderr};
+use crate::support::{Cli, code, stderr};
 
 #[test]
 fn an_address_is_signed_for_one_instance() {

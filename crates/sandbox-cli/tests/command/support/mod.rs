@@ -1,11 +1,5 @@
 //! Runs the built command with a state directory and home of its own.
 
-#![allow(
-    dead_code,
-    clippy::unwrap_used,
-    reason = "each test file uses a part; a panic fails the test"
-)]
-
 #[cfg(unix)]
 pub(crate) mod terminal;
 

@@ -1,9 +1,6 @@
 //! A sandbox from `create` to `rm`.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
-
-mod support;
 
 use std::fs;
 use std::io::Write;
@@ -11,7 +8,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
 use rustix::process::{Pid, Signal, kill_process};
-use support::{Cli, code, stderr, stdout};
+
+use crate::support::{Cli, code, stderr, stdout};
 
 #[test]
 fn a_created_sandbox_outlives_the_command() {
