@@ -5,9 +5,9 @@ use sandbox_core::guest::{
     TerminalSize,
 };
 
+use super::{Attached, PIPE, call, open_guest, refusal, sh, signal, start, wait_for, write};
 use crate::support::client::{LONG, TestSandbox};
 use crate::support::noise;
-use crate::{Attached, PIPE, call, open_guest, refusal, sh, signal, start, wait_for, write};
 
 fn close(process: &Attached) -> ProcessRequest {
     ProcessRequest::CloseInput(process.pid.into())
@@ -33,7 +33,7 @@ async fn input_arrives_in_order_and_complete_from_any_channel() {
     call(&client, close(&process)).await.ok();
     let events = process.finish().await;
     std::fs::write(sandbox.home.path().join("data"), &data).unwrap();
-    let expected = crate::run(&client, sh("sha256sum < data")).await.stdout;
+    let expected = super::run(&client, sh("sha256sum < data")).await.stdout;
     assert_eq!(events.stdout, expected);
 }
 
@@ -252,5 +252,5 @@ async fn only_content_is_input() {
     assert!(!FrameKind::Message.is_content());
     call(&client, close(&process)).await.unwrap();
     process.finish().await;
-    wait_for("the end", async || crate::list(&client).await.is_empty()).await;
+    wait_for("the end", async || super::list(&client).await.is_empty()).await;
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use sandbox_core::Notice;
 use sandbox_core::protocol::OUTPUT_GRACE_MS;
 
-use crate::PIPE;
+use super::PIPE;
 use crate::support::client::{TestSandbox, exec, exec_with};
 
 /// Writes to standard output after its end, as a process substitution of bash does.

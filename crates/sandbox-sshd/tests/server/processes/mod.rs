@@ -1,10 +1,5 @@
 //! Shared processes, by the guest protocol (`sandbox_core::guest`).
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
-
-#[path = "../support/mod.rs"]
-mod support;
-
 mod ending;
 mod hostile;
 mod input;
@@ -20,7 +15,8 @@ use sandbox_core::guest::{
 };
 use sandbox_core::protocol::GUEST_SUBSYSTEM;
 use sandbox_core::{Error, GuestChannel, GuestFrame, Result};
-use support::client::{Client, LONG, open};
+
+use crate::support::client::{Client, LONG, open};
 
 const PIPE: usize = 64 << 10;
 

@@ -8,8 +8,8 @@ use sandbox_core::guest::{
 };
 use sandbox_core::protocol::GUEST_SUBSYSTEM;
 
+use super::{PIPE, call, list, open_events, refusal, run, sh, signal, start, wait_for};
 use crate::support::client::{Client, LONG, TestSandbox, exec, open};
-use crate::{PIPE, call, list, open_events, refusal, run, sh, signal, start, wait_for};
 
 /// Sends bytes on a channel, and returns all frames that the server sends until it closes the channel.
 async fn send(client: &Client, bytes: &[u8]) -> Vec<(FrameKind, Vec<u8>)> {

@@ -4,7 +4,7 @@ use russh::{ChannelMsg, Sig};
 use sandbox_core::command_line::CommandLine;
 use sandbox_core::protocol;
 
-use crate::PIPE;
+use super::PIPE;
 use crate::support::client::{LONG, TestSandbox, collect, exec, exec_with, open};
 use crate::support::{self, processes_with};
 

@@ -1,7 +1,5 @@
 //! OpenSSH's own clients, unmodified, against the built binary.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
-
 use std::time::Duration;
 
 /// Skips the test if a program is missing.
@@ -13,8 +11,6 @@ macro_rules! require {
 
 mod commands;
 mod connections;
-#[path = "../support/mod.rs"]
-mod support;
 mod transfers;
 
 /// Timeout of a condition that is expected within a second.

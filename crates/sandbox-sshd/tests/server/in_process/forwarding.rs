@@ -7,7 +7,7 @@ use russh::{Channel, ChannelMsg, ChannelOpenFailure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::PIPE;
+use super::PIPE;
 use crate::support::client::{Client, LONG, TestSandbox};
 
 /// What a channel delivers until it is closed: the data, and the other messages in order.

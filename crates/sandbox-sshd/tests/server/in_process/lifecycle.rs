@@ -6,7 +6,7 @@ use sandbox_core::KeyPair;
 use sandbox_sshd::EndReason;
 use tokio::io::AsyncWriteExt;
 
-use crate::PIPE;
+use super::PIPE;
 use crate::support::client::{LONG, TestSandbox, collect, exec, login, open};
 use crate::support::processes_with;
 

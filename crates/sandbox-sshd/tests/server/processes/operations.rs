@@ -4,11 +4,11 @@ use sandbox_core::guest::{
     InputTarget, ProcessEnd, ProcessRequest, ProcessSpec, RefusalCode, TerminalSize,
 };
 
-use crate::support::client::{TestSandbox, exec};
-use crate::support::processes_with;
-use crate::{
+use super::{
     Events, PIPE, attach, call, list, open_events, refusal, run, sh, signal, start, wait_for, write,
 };
+use crate::support::client::{TestSandbox, exec};
+use crate::support::processes_with;
 
 #[tokio::test]
 async fn a_process_has_its_streams_apart_and_its_end_last() {

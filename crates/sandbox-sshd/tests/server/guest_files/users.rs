@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use nix::unistd::{User, geteuid};
 use sandbox_core::guest::{FileEntry, FileRequest, RefusalCode};
 
-use crate::{Guest, write_request};
+use super::{Guest, write_request};
 
 /// A user that every system has, who is not root.
 const OTHER: &str = "nobody";

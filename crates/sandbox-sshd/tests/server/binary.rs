@@ -1,9 +1,5 @@
 //! The binary: its arguments, its errors, and its end.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
-
-mod support;
-
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output, Stdio};
@@ -13,7 +9,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sandbox_sshd::EndReason;
 use sandbox_testkit::peers::OPENSSH;
-use support::{Process, processes_with, text, wait_until};
+
+use crate::support::{Process, processes_with, text, wait_until};
 
 fn run(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sandbox-sshd"));
@@ -49,7 +46,7 @@ fn install_copies_the_whole_executable() {
 #[test]
 fn errors_are_one_line() {
     let directory = tempfile::tempdir().unwrap();
-    support::write_keys(directory.path());
+    crate::support::write_keys(directory.path());
     let path = |name: &str| directory.path().join(name).display().to_string();
     std::fs::write(path("junk"), "junk").unwrap();
     std::fs::write(path("empty"), "\n# no key\n").unwrap();

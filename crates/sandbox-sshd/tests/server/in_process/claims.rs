@@ -6,7 +6,7 @@ use sandbox_core::KeyPair;
 use sandbox_core::protocol::{self, ClaimRefusal};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::PIPE;
+use super::PIPE;
 use crate::support::client::{
     Client, Ended, LONG, TestSandbox, collect, exec, exec_with, login, open, subsystem,
 };

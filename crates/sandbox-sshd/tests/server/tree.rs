@@ -1,9 +1,5 @@
 //! The subsystem for directory trees, with clients that violate its protocol.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
-
-mod support;
-
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -13,7 +9,8 @@ use russh::ChannelMsg;
 use sandbox_core::TransferReason;
 use sandbox_core::protocol::TREE_SUBSYSTEM;
 use sandbox_core::tree_stream::{Attributes, Frame, VERSION, take_frame};
-use support::client::{Client, LONG, TestSandbox, open};
+
+use crate::support::client::{Client, LONG, TestSandbox, open};
 
 /// What a server has sent.
 #[derive(Debug)]

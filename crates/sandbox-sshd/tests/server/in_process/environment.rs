@@ -2,7 +2,7 @@
 
 use sandbox_core::{Notice, environment_file, protocol};
 
-use crate::PIPE;
+use super::PIPE;
 use crate::support::client::{LONG, TestSandbox, collect, exec, exec_with, open};
 
 fn store(sandbox: &TestSandbox, text: &[u8]) {

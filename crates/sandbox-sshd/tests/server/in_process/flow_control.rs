@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use russh::ChannelMsg;
 
-use crate::PIPE;
+use super::PIPE;
 use crate::support::client::{LONG, TestSandbox, collect, collect_half, exec, open};
 use crate::support::noise;
 

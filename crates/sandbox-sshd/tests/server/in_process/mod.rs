@@ -1,7 +1,5 @@
 //! The server and russh's client in one process, connected by a pipe in memory.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
-
 mod claims;
 mod commands;
 mod environment;
@@ -10,8 +8,6 @@ mod forwarding;
 mod lifecycle;
 mod output;
 mod programs;
-#[path = "../support/mod.rs"]
-mod support;
 
 /// Capacity of the pipe. It is small, so that the server has to buffer the rest.
 const PIPE: usize = 64 << 10;

@@ -5,8 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use nix::unistd::geteuid;
 use sandbox_core::guest::{ProcessRequest, ProcessSpec, RefusalCode, TerminalSize};
 
+use super::{PIPE, open_events, refusal, run, sh};
 use crate::support::client::{TestSandbox, exec};
-use crate::{PIPE, open_events, refusal, run, sh};
 
 /// A user that every system has, who is not root.
 const OTHER: &str = "nobody";

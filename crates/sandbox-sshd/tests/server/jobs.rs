@@ -1,9 +1,5 @@
 //! Jobs and lifetimes, by the protocol in `sandbox_core::protocol`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
-
-mod support;
-
 use std::time::Duration;
 
 use russh::{ChannelMsg, Sig};
@@ -12,8 +8,11 @@ use sandbox_core::protocol::{
     EXTEND_SECONDS, JOB, JOB_FOLLOW, JOB_OFFSET, JOB_SUBSYSTEM, JOBS_SUBSYSTEM, JobRecord,
     LIFETIME_SUBSYSTEM,
 };
-use support::client::{Client, LONG, TestSandbox, collect, exec, exec_with, open, subsystem};
-use support::processes_with;
+
+use crate::support::client::{
+    Client, LONG, TestSandbox, collect, exec, exec_with, open, subsystem,
+};
+use crate::support::processes_with;
 
 const PIPE: usize = 64 << 10;
 

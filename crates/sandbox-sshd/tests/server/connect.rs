@@ -1,7 +1,5 @@
 //! `sandbox-sshd connect`, against a proxy of the test's own.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
-
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::PIPE;
+use super::PIPE;
 use crate::support::client::{Client, Ended, TestSandbox, collect, exec, open};
 
 #[tokio::test]

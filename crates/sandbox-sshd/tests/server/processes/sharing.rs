@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use sandbox_core::guest::{ProcessEnd, ProcessSpec, RefusalCode};
 
+use super::{Attached, PIPE, attach, list, refusal, run, sh, signal, start, wait_for};
 use crate::support::client::{LONG, TestSandbox, exec};
-use crate::{Attached, PIPE, attach, list, refusal, run, sh, signal, start, wait_for};
 
 /// Waits until a file in the home directory exists.
 async fn wait_for_file(sandbox: &TestSandbox, name: &str) {

@@ -1,11 +1,7 @@
 //! The file operations of the guest protocol, with a client that speaks it and one that violates it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
-
 mod hostile;
 mod operations;
-#[path = "../support/mod.rs"]
-mod support;
 mod users;
 mod watches;
 
@@ -18,7 +14,8 @@ use sandbox_core::guest::{
 };
 use sandbox_core::protocol::GUEST_SUBSYSTEM;
 use serde::de::DeserializeOwned;
-use support::client::{Client, LONG, TestSandbox, open};
+
+use crate::support::client::{Client, LONG, TestSandbox, open};
 
 /// A sandbox with one client.
 struct Guest {

@@ -1,16 +1,13 @@
 //! The SFTP subsystem with russh-sftp's client: requests that OpenSSH's clients never send.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
-
-mod support;
-
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use russh_sftp::client::RawSftpSession;
 use russh_sftp::client::error::Error;
 use russh_sftp::protocol::{FileAttributes, OpenFlags, Packet, StatusCode};
-use support::client::{Client, TestSandbox, open};
-use support::noise;
+
+use crate::support::client::{Client, TestSandbox, open};
+use crate::support::noise;
 
 const PIPE: usize = 64 << 10;
 

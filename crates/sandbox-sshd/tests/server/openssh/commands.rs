@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use sandbox_testkit::peers::OPENSSH;
 
-use crate::LONG;
+use super::LONG;
 use crate::support::{Process, processes_with, text, wait_until};
 
 #[test]
