@@ -1,4 +1,5 @@
-//! Channels that are opened before they are needed, and closed by the server after use.
+//! Channels that are opened before they are needed, and closed by the server after use. A program of its own, because it
+//! counts log events: whether anybody wants those is remembered for the whole process.
 
 mod support;
 

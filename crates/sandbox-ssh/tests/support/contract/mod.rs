@@ -32,7 +32,7 @@ macro_rules! contract {
 #[macro_export]
 macro_rules! full_contract {
     ($start:expr) => {
-        contract! {
+        $crate::contract! {
             $start;
             exit_codes_are_data,
             stdout_and_stderr_are_separate,

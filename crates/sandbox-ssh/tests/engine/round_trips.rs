@@ -1,19 +1,16 @@
 //! How many round trips an operation takes, over a transport of a long delay and by a clock that only advances while
 //! everything waits.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
-
-mod support;
-
 use std::sync::Arc;
 use std::time::Duration;
 
 use sandbox_core::guest::{GuestRequest, PauseState, SandboxRequest};
 use sandbox_core::{Result, Session};
 use sandbox_ssh::{SshOptions, SshSessions};
-use support::InProcessSshd;
-use support::delayed_server::{DELAY, DelayedConnector};
 use tokio::time::Instant;
+
+use crate::support::delayed_server::{DELAY, DelayedConnector};
+use crate::support::{self, InProcessSshd};
 
 /// Operations before channels are prewarmed, and connections exist.
 const WARM_UP: usize = 4;

@@ -1,14 +1,6 @@
 //! Futures that are dropped after any poll and at any turn of the runtime leave no channel, process,
 //! open file or temporary file.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "helpers of tests may panic as tests do"
-)]
-
-mod support;
-
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -16,11 +8,12 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use sandbox_core::{DownloadRequest, ExecRequest, Result, Session, UploadRequest};
 use sandbox_ssh::SshSessions;
-use support::InProcessSshd;
-use support::contract::{drive_for, get, pattern, put, sh};
-use support::leftovers::wait_until_clean;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
+
+use crate::support::contract::{drive_for, get, pattern, put, sh};
+use crate::support::leftovers::wait_until_clean;
+use crate::support::{self, InProcessSshd};
 
 const CAP: usize = 1 << 20;
 

@@ -1,23 +1,16 @@
 //! Large files over connections with a long round trip.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "helpers of tests may panic as tests do"
-)]
-
-mod support;
-
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use sandbox_core::{DownloadRequest, Session, TransferReason, UploadRequest};
 use sandbox_ssh::{SshOptions, SshSessions};
 use sandbox_testkit::faults::{Direction, FaultPlan, FaultyConnector, StreamFault};
-use support::InProcessSshd;
-use support::contract::{no_temporary_files, pattern, reason};
-use support::delayed_server::DelayedConnector;
 use tokio::io::AsyncReadExt;
+
+use crate::support::contract::{no_temporary_files, pattern, reason};
+use crate::support::delayed_server::DelayedConnector;
+use crate::support::{self, InProcessSshd};
 
 /// Enough for four connections.
 const LARGE: usize = 64 << 20;

@@ -1,7 +1,5 @@
 //! Host keys: probed once where they are unknown, and a route to another server is abandoned.
 
-mod support;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -12,9 +10,10 @@ use sandbox_core::{
     SessionSource,
 };
 use sandbox_ssh::{SshHostKeyProbe, SshOptions, SshSessions, TcpConnector};
-use support::InProcessSshd;
-use support::contract::sh;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::support::contract::sh;
+use crate::support::{self, InProcessSshd};
 
 const LONG: Duration = Duration::from_secs(60);
 

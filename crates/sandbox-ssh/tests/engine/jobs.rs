@@ -1,13 +1,12 @@
 //! Jobs of sandbox-sshd.
 
-mod support;
-
 use sandbox_core::{
     AttachOptions, CommandCause, Error, ExecEvent, ExecRequest, ExitStatus, JobId, Signal,
 };
-use support::InProcessSshd;
-use support::contract::CAP;
-use support::process::read_to_end;
+
+use crate::support::InProcessSshd;
+use crate::support::contract::CAP;
+use crate::support::process::read_to_end;
 
 #[tokio::test]
 async fn jobs_outlive_their_client() {

@@ -1,13 +1,5 @@
 //! Transfers that lose their connection and are resumed, through the facade.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "helpers of tests may panic as tests do"
-)]
-
-mod support;
-
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,10 +7,11 @@ use sandbox::{Client, Defaults, Discarded, Sandbox, SandboxBackend, TransferRepo
 use sandbox_core::{Error, TransferReason};
 use sandbox_testkit::SingleSandboxBackend;
 use sandbox_testkit::faults::{Direction, FaultPlan, StreamFault};
-use support::InProcessSshd;
-use support::contract::{pattern, reason};
-use support::faulty_server::FaultyServer;
-use support::leftovers::wait_until_unused;
+
+use crate::support::contract::{pattern, reason};
+use crate::support::faulty_server::FaultyServer;
+use crate::support::leftovers::wait_until_unused;
+use crate::support::{self, InProcessSshd};
 
 const LENGTH: usize = 3_000_000;
 /// The bytes that have passed over the connection for files when it is cut.

@@ -1,20 +1,13 @@
 //! Many callers that cancel, for some rounds or for `SANDBOX_TEST_SOAK_SECONDS`.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "helpers of tests may panic as tests do"
-)]
-
-mod support;
-
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sandbox_core::{DownloadRequest, ExecRequest, Session, UploadRequest};
-use support::InProcessSshd;
-use support::contract::{pattern, put, sh};
-use support::leftovers::{soak_duration, wait_until_clean};
+
+use crate::support::contract::{pattern, put, sh};
+use crate::support::leftovers::{soak_duration, wait_until_clean};
+use crate::support::{self, InProcessSshd};
 
 const CALLERS: u64 = 64;
 const ROUNDS: u64 = 20;

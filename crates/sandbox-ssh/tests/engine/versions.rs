@@ -1,9 +1,5 @@
 //! A sandbox-sshd of another version.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
-
-mod support;
-
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,7 +15,9 @@ use sandbox_core::{
     Session, SessionSource, protocol,
 };
 use sandbox_ssh::{SshOptions, SshSessions};
-use support::daemon::Keys;
+
+use crate::support;
+use crate::support::daemon::Keys;
 
 /// Accepts every login, knows no subsystem, and identifies itself as a version of sandbox-sshd.
 struct Named {

@@ -1,21 +1,14 @@
 //! Connections that are cut at every byte of a command: the right result or an error, never an exit
 //! code that was not received, and never a second run.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "helpers of tests may panic as tests do"
-)]
-
-mod support;
-
 use futures_util::StreamExt;
 use sandbox_core::{CommandCause, Error, ExitStatus};
 use sandbox_testkit::faults::{Direction, FaultPlan, StreamFault};
-use support::InProcessSshd;
-use support::contract::sh;
-use support::faulty_server::FaultyServer;
-use support::run_counter::{count_runs, cut_positions, measure_lengths, run_counted};
+
+use crate::support::contract::sh;
+use crate::support::faulty_server::FaultyServer;
+use crate::support::run_counter::{count_runs, cut_positions, measure_lengths, run_counted};
+use crate::support::{self, InProcessSshd};
 
 /// Rounds at once.
 const AT_ONCE: usize = 8;

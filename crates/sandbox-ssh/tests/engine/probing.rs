@@ -1,17 +1,14 @@
 //! Whether a port can be reached from inside: what answers, what refuses, what is silent, and what says nothing.
 
-#![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
-
-mod support;
-
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sandbox_core::{ConnectionStage, Connector, PortProbe, Session};
 use sandbox_ssh::{SshOptions, SshSessions};
-use support::delayed_server::{DELAY, DelayedConnector};
-use support::{InProcessSshd, openssh, session, stage};
+
+use crate::support::delayed_server::{DELAY, DelayedConnector};
+use crate::support::{InProcessSshd, openssh, session, stage};
 
 const HOST: &str = "127.0.0.1";
 const SILENCE: Duration = Duration::from_millis(300);

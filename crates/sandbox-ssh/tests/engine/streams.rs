@@ -1,17 +1,14 @@
 //! Streams to ports inside: their ends and how many there may be.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
-
-mod support;
-
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sandbox_core::{ByteStream, ConnectionStage, Session};
 use sandbox_ssh::{SshOptions, SshSessions};
-use support::{InProcessSshd, stage};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+
+use crate::support::{self, InProcessSshd, stage};
 
 const LONG: Duration = Duration::from_secs(60);
 

@@ -1,13 +1,13 @@
 //! Against OpenSSH.
 
-mod support;
-
-full_contract!(support::openssh::start(&[]));
-
 use sandbox_core::{
     Access, Direction, Error, ExecRequest, ExitStatus, JobId, Signal, TransferReason, UploadRequest,
 };
-use support::contract::{CAP, no_temporary_files, put, reason, sh};
+
+use crate::support;
+use crate::support::contract::{CAP, no_temporary_files, put, reason, sh};
+
+crate::full_contract!(support::openssh::start(&[]));
 
 #[tokio::test]
 async fn missing_features_of_openssh_are_reported() {

@@ -1,9 +1,5 @@
 //! Ports inside that the client serves.
 
-#![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
-
-mod support;
-
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,10 +12,11 @@ use sandbox_core::{
     Session,
 };
 use sandbox_ssh::{SshOptions, SshSessions};
-use support::{InProcessSshd, access, session, stage};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+
+use crate::support::{self, InProcessSshd, access, session, stage};
 
 const LONG: Duration = Duration::from_secs(30);
 

@@ -1,9 +1,5 @@
 //! Against sandbox-sshd.
 
-mod support;
-
-full_contract!(Some(InProcessSshd::new()));
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,10 +9,13 @@ use sandbox_core::{
     Access, ClaimRequest, CommandCause, ConnectionStage, Deadline, Direction, Error, ExecRequest,
     ExitStatus, KeyPair, Pty, PtySize, SessionSource, Signal,
 };
-use support::InProcessSshd;
-use support::contract::{CAP, sh};
-use support::process::{read_to_end, wait_until_dead};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::support::contract::{CAP, sh};
+use crate::support::process::{read_to_end, wait_until_dead};
+use crate::support::{self, InProcessSshd};
+
+crate::full_contract!(Some(InProcessSshd::new()));
 
 #[tokio::test]
 async fn a_program_that_cannot_run_has_an_exit_code() {

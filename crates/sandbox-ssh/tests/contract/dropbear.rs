@@ -1,8 +1,8 @@
 //! Runs the client's contract tests against dropbear.
 
-mod support;
+use crate::support;
 
-contract! {
+crate::contract! {
     support::dropbear::start();
     exit_codes_are_data,
     stdout_and_stderr_are_separate,

@@ -1,14 +1,13 @@
 //! Commands as other users of the sandbox. Most of it needs root.
 
-mod support;
-
 use std::os::unix::fs::PermissionsExt;
 
 use nix::unistd::{geteuid, getuid};
 use sandbox_core::guest::RefusalCode;
 use sandbox_core::{AttachOptions, Error, ExecRequest, JobId, Pty, PtySize};
-use support::InProcessSshd;
-use support::contract::CAP;
+
+use crate::support::contract::CAP;
+use crate::support::{self, InProcessSshd};
 
 /// A user that every system has, who is not root.
 const OTHER: &str = "nobody";

@@ -1,15 +1,14 @@
 //! How connections are shared, limited and closed.
 
-mod support;
-
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sandbox_core::{ConnectionStage, ExecRequest, SessionSource};
 use sandbox_ssh::{SshOptions, SshSessions, TcpConnector};
-use support::contract::sh;
-use support::{InProcessSshd, stage};
+
+use crate::support::contract::sh;
+use crate::support::{self, InProcessSshd, stage};
 
 #[tokio::test]
 async fn connections_are_shared_and_reused() {

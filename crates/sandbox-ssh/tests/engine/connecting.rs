@@ -1,7 +1,5 @@
 //! How sessions connect, and why they fail to.
 
-mod support;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -12,10 +10,11 @@ use sandbox_core::{
     SessionSource,
 };
 use sandbox_ssh::{SshOptions, SshSessions, TcpConnector};
-use support::contract::sh;
-use support::{InProcessSshd, stage};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::mpsc;
+
+use crate::support::contract::sh;
+use crate::support::{self, InProcessSshd, stage};
 
 const LONG: Duration = Duration::from_secs(60);
 

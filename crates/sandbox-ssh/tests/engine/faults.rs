@@ -1,13 +1,5 @@
 //! Connections that fall silent at any byte, and transfers that are cut at any byte.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "helpers of tests may panic as tests do"
-)]
-
-mod support;
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,11 +9,12 @@ use sandbox_core::{
 };
 use sandbox_ssh::SshOptions;
 use sandbox_testkit::faults::{Direction, FaultPlan, StreamFault};
-use support::InProcessSshd;
-use support::contract::{get, pattern, put, sh};
-use support::faulty_server::FaultyServer;
-use support::run_counter::{count_runs, cut_positions, measure_lengths, run_counted};
 use tokio::io::AsyncWriteExt;
+
+use crate::support::contract::{get, pattern, put, sh};
+use crate::support::faulty_server::FaultyServer;
+use crate::support::run_counter::{count_runs, cut_positions, measure_lengths, run_counted};
+use crate::support::{self, InProcessSshd};
 
 const CAP: usize = 1 << 20;
 /// Longer than any call takes; a call that hangs fails after it.

@@ -1,13 +1,12 @@
 //! A connection that is lost during a call: an error, never success, never a second run.
 
-mod support;
-
 use std::time::Duration;
 
 use sandbox_core::{CommandCause, Error, ExecEvent, ExecRequest, TransferReason, UploadRequest};
-use support::InProcessSshd;
-use support::contract::{get, pattern, put, reason, sh};
 use tokio::io::AsyncWriteExt;
+
+use crate::support::contract::{get, pattern, put, reason, sh};
+use crate::support::{self, InProcessSshd};
 
 fn is_lost(error: &Error) -> bool {
     matches!(
