@@ -38,6 +38,14 @@ impl Figures {
             .get(index)
             .map_or(f64::NAN, |duration| duration.as_secs_f64() * 1000.0)
     }
+
+    /// The runs that took more than three times the median, as their numbers and milliseconds. Where they are says why
+    /// more often than how long they took.
+    pub(crate) fn outliers(&self) -> Vec<(usize, f64)> {
+        let limit = self.median() * 3.0;
+        let took = self.0.iter().map(|took| took.as_secs_f64() * 1000.0);
+        (1..).zip(took).filter(|(_, took)| *took > limit).collect()
+    }
 }
 
 /// Prints a table in Markdown. The ratios are to the row named as the peer.

@@ -19,7 +19,7 @@ const POOL_SIZE: usize = 4;
 const KEYS: &str = "keys";
 
 /// A gateway that runs. Dropping it ends the process.
-pub(super) struct Server {
+pub(in crate::bench) struct Server {
     child: Child,
     address: SocketAddr,
     key: String,
@@ -29,7 +29,7 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn start() -> Result<Self> {
+    pub(in crate::bench) fn start() -> Result<Self> {
         let directory = tempfile::tempdir()?;
         let key = sandbox_gateway::add_key(&directory.path().join(KEYS), "bench")?;
         let mut child = Command::new(std::env::current_exe()?)
@@ -51,11 +51,11 @@ impl Server {
         })
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
+    pub(in crate::bench) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    pub(super) fn key(&self) -> &str {
+    pub(in crate::bench) fn key(&self) -> &str {
         &self.key
     }
 

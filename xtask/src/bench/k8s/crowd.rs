@@ -12,30 +12,62 @@ use super::cluster::{Cluster, Mode};
 use crate::bench::figures::{Figures, table};
 
 const SIZES: [usize; 3] = [10, 50, 100];
+const MODES: [(Mode, &str); 2] = [
+    (Mode::Inject, "Inject (init container)"),
+    (Mode::Upload, "Upload"),
+];
 
 /// How much longer than plain Pods the sandboxes may take.
 const EXPECTED: f64 = 1.1;
 
 const PLAIN: &str = "plain Pods, to the first instruction of each";
-const OURS: &str = "sandboxes, to the first output of each";
 
 pub(super) async fn measure(cluster: &Cluster) -> Result<()> {
     for size in SIZES {
         let plain = start_plain(cluster, size).await?;
-        let ours = create_at_once(cluster, size).await?;
-        let rows = [(PLAIN, Some(&plain)), (OURS, Some(&ours.0))];
-        table(&format!("{size} at once (Inject, direct)"), PLAIN, &rows);
-        let last = |figures: &Figures| figures.quantile(1.0) / 1000.0;
-        println!(
-            "\nexpected: the last sandbox at most {EXPECTED} times as late as the last plain Pod; it was {:.2} times as \
-             late: {:.2} s after {:.2} s",
-            last(&ours.0) / last(&plain),
-            last(&ours.0),
-            last(&plain)
-        );
-        println!("\nrequests, from create to delete: {}", ours.1);
+        let mut rows = vec![(PLAIN, Some(plain))];
+        let mut requests = Vec::new();
+        for (mode, name) in MODES {
+            let mut ours = None;
+            if cluster.supports(mode) {
+                let (figures, asked) = create_at_once(cluster, mode, size).await?;
+                requests.push(format!("{name}: {asked}"));
+                ours = Some(figures);
+            }
+            rows.push((name, ours));
+        }
+        report(size, &rows);
+        println!("\nrequests, from create to delete:\n");
+        for line in requests {
+            println!("* {line}");
+        }
     }
     Ok(())
+}
+
+/// Prints the times to the first instruction of each plain Pod and to the first output of each sandbox, and how the last
+/// ones compare.
+fn report(size: usize, rows: &[(&str, Option<Figures>)]) {
+    let lines: Vec<_> = rows
+        .iter()
+        .map(|(name, figures)| (*name, figures.as_ref()))
+        .collect();
+    table(&format!("{size} at once, direct"), PLAIN, &lines);
+    let last = |figures: &Figures| figures.quantile(1.0) / 1000.0;
+    let Some(((_, Some(plain)), ours)) = rows.split_first() else {
+        return;
+    };
+    println!();
+    for (name, figures) in ours {
+        let Some(figures) = figures else { continue };
+        println!(
+            "* {name}: the last sandbox {:.2} times as late as the last plain Pod ({EXPECTED} expected): {:.2} s after \
+             {:.2} s",
+            last(figures) / last(plain),
+            last(figures),
+            last(plain)
+        );
+    }
 }
 
 /// Starts plain Pods, and returns the times to the first instruction of each.
@@ -48,8 +80,8 @@ async fn start_plain(cluster: &Cluster, size: usize) -> Result<Figures> {
 }
 
 /// Creates sandboxes, and returns the times to the first output of each, and the requests.
-async fn create_at_once(cluster: &Cluster, size: usize) -> Result<(Figures, String)> {
-    let (client, requests) = cluster.client(Mode::Inject, Transport::Direct);
+async fn create_at_once(cluster: &Cluster, mode: Mode, size: usize) -> Result<(Figures, String)> {
+    let (client, requests) = cluster.client(mode, Transport::Direct);
     let mut each = Figures::default();
     let start = Instant::now();
     let create = |_| async {

@@ -46,7 +46,7 @@ struct Row {
 }
 
 impl Row {
-    /// Prints the median at once: all rows of a cluster take half an hour.
+    /// Prints the median and what is far from it at once: all rows of a cluster take half an hour.
     fn announce(self) -> Self {
         let (name, median, last) = (
             &self.name,
@@ -54,6 +54,9 @@ impl Row {
             self.figures.quantile(1.0),
         );
         eprintln!("{name}: {median:.2} ms median, {last:.2} ms at most");
+        for (number, took) in self.figures.outliers() {
+            eprintln!("    the {number}th took {took:.0} ms");
+        }
         self
     }
 }

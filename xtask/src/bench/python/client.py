@@ -1,6 +1,7 @@
 """Times one library against the SSH server of a sandbox; prints seconds as JSON. Started by `cargo xtask bench python`.
 
-Arguments: the library, the id of the sandbox, its socket, the login name, the file with the private key.
+Arguments: the library, the id of the sandbox, its socket, the login name, the file with the private key. For `e2b` none
+but the first: its environment names the gateway.
 """
 
 import asyncio
@@ -13,7 +14,8 @@ import time
 
 COMMANDS = 300
 AT_ONCE = 1000
-SIZE = 256 << 20
+SIZE = 1 << 30
+TRANSFERS = 5
 
 
 def timed(call):
@@ -32,9 +34,16 @@ def ours(id):
         figures["command"] = [timed(lambda: sbx.run(["true"])) for _ in range(COMMANDS)]
         with tempfile.TemporaryDirectory() as directory:
             local = pathlib.Path(directory) / "data"
-            local.write_bytes(bytes(SIZE))
-            figures["upload"] = [timed(lambda: sbx.upload(local, "data")) for _ in range(3)]
-            figures["download"] = [timed(lambda: sbx.download("data", local)) for _ in range(3)]
+            with local.open("wb") as file:
+                for _ in range(SIZE >> 20):
+                    file.write(bytes(1 << 20))
+            # The first transfers create the files.
+            sbx.upload(local, "data")
+            sbx.download("data", local)
+            figures["upload"], figures["download"] = [], []
+            for _ in range(TRANSFERS):
+                figures["upload"].append(timed(lambda: sbx.upload(local, "data")))
+                figures["download"].append(timed(lambda: sbx.download("data", local)))
 
     async def at_once():
         async with sandbox_sdk.AsyncClient() as client, await client.get(id) as sbx:
@@ -94,9 +103,23 @@ def asyncssh(path, user, key):
     return asyncio.run(run())
 
 
+def e2b():
+    import e2b
+
+    sandbox = e2b.Sandbox.create()
+    try:
+        sandbox.commands.run("true")
+        return {"command": [timed(lambda: sandbox.commands.run("true")) for _ in range(COMMANDS)]}
+    finally:
+        sandbox.kill()
+
+
 if __name__ == "__main__":
-    library, id, path, user, key = sys.argv[1:]
+    library, *access = sys.argv[1:]
     if library == "sandbox_sdk":
-        print(json.dumps(ours(id)))
+        figures = ours(access[0])
+    elif library == "e2b":
+        figures = e2b()
     else:
-        print(json.dumps({"paramiko": paramiko, "asyncssh": asyncssh}[library](path, user, key)))
+        figures = {"paramiko": paramiko, "asyncssh": asyncssh}[library](*access[1:])
+    print(json.dumps(figures))

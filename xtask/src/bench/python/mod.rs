@@ -1,7 +1,8 @@
-//! Times the Python package next to the facade that it is built on, and next to paramiko and asyncssh, which talk to the
-//! SSH server of the same sandbox.
+//! Times the Python package next to the facade that it is built on, next to paramiko and asyncssh, which talk to the SSH
+//! server of the same sandbox, and next to E2B's SDK, which talks to the gateway.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use sandbox::{Client, Endpoint, Sandbox};
 
 use super::figures::{Figures, table};
+use super::gateway::server::Server;
 
 const CLIENT: &str = include_str!("client.py");
 /// The virtual environment, which is made anew if the wheel has changed.
@@ -19,7 +21,8 @@ const WHEELS: &str = "target/wheels";
 const COMMANDS: usize = 300;
 const AT_ONCE: usize = 1000;
 /// As in client.py.
-const SIZE: usize = 256 << 20;
+const SIZE: u64 = 1 << 30;
+const TRANSFERS: usize = 5;
 
 /// The figures of a program, by what was timed.
 type Measured = BTreeMap<String, Figures>;
@@ -62,7 +65,7 @@ fn install() -> Result<PathBuf> {
         "--quiet",
         "--disable-pip-version-check",
     ]);
-    start(pip.args(["paramiko", "asyncssh"]))?;
+    start(pip.args(["paramiko", "asyncssh", "e2b"]))?;
     let mut pip = Command::new(&python);
     pip.args([
         "-m",
@@ -101,6 +104,7 @@ async fn measure(client: &Client, sbx: &Sandbox, python: &Path) -> Result<()> {
     let ours = peer("sandbox_sdk")?;
     let paramiko = peer("paramiko")?;
     let asyncssh = peer("asyncssh")?;
+    let e2b = measure_e2b(python, &script)?;
     table(
         "A command, `true`",
         "Rust",
@@ -113,12 +117,16 @@ async fn measure(client: &Client, sbx: &Sandbox, python: &Path) -> Result<()> {
                 "paramiko, after a check as in the original SDK",
                 paramiko.get("command after a check"),
             ),
+            (
+                "E2B's SDK over our gateway, in a login shell",
+                e2b.get("command"),
+            ),
         ],
     );
     for (title, name) in [
         ("1,000 commands at once", "at once"),
-        ("256 MiB up", "upload"),
-        ("256 MiB down", "download"),
+        ("1 GiB up", "upload"),
+        ("1 GiB down", "download"),
     ] {
         let rows = [("Rust", facade.get(name)), ("sandbox_sdk", ours.get(name))];
         table(title, "Rust", &rows);
@@ -150,8 +158,11 @@ async fn measure_facade(sbx: &Sandbox, directory: &Path) -> Result<Measured> {
     }
     add("at once", start);
     let local = directory.join("data");
-    std::fs::write(&local, vec![0; SIZE])?;
-    for _ in 0..3 {
+    write_zeros(&local)?;
+    // The first transfers create the files.
+    sbx.upload(&local, "data").await?;
+    sbx.download("data", &local).await?;
+    for _ in 0..TRANSFERS {
         let start = Instant::now();
         sbx.upload(&local, "data").await?;
         add("upload", start);
@@ -160,6 +171,21 @@ async fn measure_facade(sbx: &Sandbox, directory: &Path) -> Result<Measured> {
         add("download", start);
     }
     Ok(measured)
+}
+
+/// E2B's SDK has no SSH: a gateway on this machine answers it.
+fn measure_e2b(python: &Path, script: &Path) -> Result<Measured> {
+    eprintln!("bench python: e2b");
+    let gateway = Server::start()?;
+    let url = format!("http://{}", gateway.address());
+    parse(
+        Command::new(python)
+            .arg(script)
+            .arg("e2b")
+            .env("E2B_API_KEY", gateway.key())
+            .env("E2B_API_URL", &url)
+            .env("E2B_SANDBOX_URL", &url),
+    )
 }
 
 /// Runs a client, and reads the seconds that it prints.
@@ -186,6 +212,12 @@ fn parse(command: &mut Command) -> Result<Measured> {
 fn start(command: &mut Command) -> Result<()> {
     let status = command.status().context("cannot start Python")?;
     ensure!(status.success(), "{command:?} failed, see above");
+    Ok(())
+}
+
+fn write_zeros(path: &Path) -> Result<()> {
+    let mut file = std::fs::File::create(path)?;
+    std::io::copy(&mut std::io::repeat(0).take(SIZE), &mut file)?;
     Ok(())
 }
 
