@@ -16,6 +16,7 @@ cases![
     the_ttl_stands_still_while_a_sandbox_is_paused,
     a_sandbox_can_be_paused_at_the_end_of_its_ttl,
     the_hard_end_ends_a_paused_sandbox,
+    one_that_is_gone_is_not_found,
 ];
 
 /// A job that counts in a file, ten times a second.
@@ -223,5 +224,27 @@ async fn the_hard_end_ends_a_paused_sandbox(backend: TestedBackend) -> Outcome {
     wait_until_deleted(&backend, sbx.id()).await?;
     let gone = backend.new_client().connect(sbx.id()).await;
     assert!(matches!(gone, Err(Error::NotFound { .. })), "{gone:?}");
+    Ok(())
+}
+
+async fn one_that_is_gone_is_not_found(backend: TestedBackend) -> Outcome {
+    let sbx = backend.sandbox().create().await?;
+    // It ends without this handle, whose connection is open.
+    backend.new_client().delete_sandbox(sbx.id()).await?;
+    for (name, called) in [
+        ("pause", sbx.pause().await.map(drop)),
+        ("resume", sbx.resume(None).await.map(drop)),
+        ("pause_state", sbx.pause_state().await.map(drop)),
+        ("set_on_expiry", sbx.set_on_expiry(OnExpiry::End).await),
+        ("usage", sbx.usage().await.map(drop)),
+    ] {
+        let is_gone = match &called {
+            Err(Error::NotFound { id }) => id == sbx.id(),
+            // A backend may remember how what it created has ended.
+            Err(Error::Connection(error)) => error.diagnosis.is_some(),
+            _ => false,
+        };
+        assert!(is_gone, "{name}: {called:?}");
+    }
     Ok(())
 }

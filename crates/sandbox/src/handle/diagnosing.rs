@@ -38,10 +38,7 @@ impl DiagnosingSession {
     }
 
     async fn diagnose<T>(&self, result: Result<T>) -> Result<T> {
-        match result {
-            Ok(value) => Ok(value),
-            Err(error) => Err(self.diagnoser.diagnose(error).await),
-        }
+        self.diagnoser.diagnose_result(result).await
     }
 
     /// Diagnoses the error that starts a process, and the one that may end its events.
@@ -64,6 +61,14 @@ impl Diagnoser {
             self.end.record();
         }
         error
+    }
+
+    /// The same for what was done on a channel of the session: a connection that has just been lost shows only there.
+    pub(super) async fn diagnose_result<T>(&self, result: Result<T>) -> Result<T> {
+        match result {
+            Ok(value) => Ok(value),
+            Err(error) => Err(self.diagnose(error).await),
+        }
     }
 }
 

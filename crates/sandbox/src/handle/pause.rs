@@ -46,7 +46,8 @@ impl Sandbox {
         // Nobody may delete the sandbox at the end of a ttl that stands still.
         self.mark_paused(true, None).await?;
         let request = GuestRequest::Sandbox(SandboxRequest::Pause);
-        match channel.call::<PauseState>(&request).await {
+        let paused = channel.call::<PauseState>(&request).await;
+        match self.inner.diagnoser.diagnose_result(paused).await {
             Ok(state) => Ok(state.is_changed),
             Err(error) => {
                 // After another error it may be paused.
@@ -72,7 +73,7 @@ impl Sandbox {
     /// As [`pause`](Self::pause).
     pub async fn resume(&self, ttl: Option<Duration>) -> Result<bool> {
         let ttl_seconds = ttl.map(|ttl| ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0));
-        let state = request(&**self.session(), SandboxRequest::Resume { ttl_seconds }).await?;
+        let state = self.request(SandboxRequest::Resume { ttl_seconds }).await?;
         let left = state.ttl_seconds.map(Duration::from_secs);
         self.mark_paused(false, left).await?;
         Ok(state.is_changed)
@@ -84,7 +85,7 @@ impl Sandbox {
     ///
     /// As [`pause`](Self::pause).
     pub async fn pause_state(&self) -> Result<PauseState> {
-        request(&**self.session(), SandboxRequest::State).await
+        self.request(SandboxRequest::State).await
     }
 
     /// Sets what happens at the end of the `ttl`, as
@@ -94,10 +95,16 @@ impl Sandbox {
     ///
     /// As [`pause`](Self::pause).
     pub async fn set_on_expiry(&self, on_expiry: OnExpiry) -> Result<()> {
-        set_on_expiry(&**self.session(), on_expiry).await?;
+        self.request(SandboxRequest::SetOnExpiry { on_expiry })
+            .await?;
         let mut assignment = Assignment::default();
         assignment.on_expiry = Some(on_expiry);
         self.assign(assignment).await.map(drop)
+    }
+
+    async fn request(&self, sent: SandboxRequest) -> Result<PauseState> {
+        let state = request(&**self.session(), sent).await;
+        self.inner.diagnoser.diagnose_result(state).await
     }
 
     async fn mark_paused(&self, is_paused: bool, ttl: Option<Duration>) -> Result<()> {

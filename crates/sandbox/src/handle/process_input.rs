@@ -78,10 +78,8 @@ impl ProcessInput {
     pub async fn finish(mut self) -> Result<()> {
         let sent = self.channel.finish_content().await;
         self.check(sent).await?;
-        match self.channel.reply_whenever::<Done>().await {
-            Ok(_) => Ok(()),
-            Err(error) => Err(self.diagnoser.diagnose(error).await),
-        }
+        let done = self.channel.reply_whenever::<Done>().await;
+        self.diagnoser.diagnose_result(done).await.map(drop)
     }
 
     /// If nothing more can be sent, returns why the server has refused it.

@@ -231,10 +231,7 @@ impl SharedProcesses<'_> {
     }
 
     async fn diagnose<T>(&self, result: Result<T>) -> Result<T> {
-        match result {
-            Ok(value) => Ok(value),
-            Err(error) => Err(self.sandbox.inner.diagnoser.diagnose(error).await),
-        }
+        self.sandbox.inner.diagnoser.diagnose_result(result).await
     }
 }
 
@@ -256,10 +253,8 @@ impl AttachedProcess {
         if self.is_over {
             return None;
         }
-        let event = match self.receive().await {
-            Ok(event) => Ok(event),
-            Err(error) => Err(self.diagnoser.diagnose(error).await),
-        };
+        let received = self.receive().await;
+        let event = self.diagnoser.diagnose_result(received).await;
         self.is_over = matches!(event, Ok(ProcessEvent::Ended(_)) | Err(_));
         Some(event)
     }

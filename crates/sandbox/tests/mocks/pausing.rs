@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use sandbox::SandboxEventKind;
 use sandbox::prelude::*;
+use sandbox::{OnExpiry, SandboxEventKind, WatchOptions};
 use sandbox_core::{GuestChannel, MockSession};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -66,4 +66,47 @@ async fn a_sandbox_that_cannot_be_paused_is_not_left_marked_as_paused() {
     let error = sbx.pause().await.unwrap_err();
     assert!(matches!(error, Error::Unsupported(_)), "{error}");
     assert_eq!(*marks.lock().unwrap(), [Some(true), Some(false)]);
+}
+
+#[tokio::test]
+async fn a_sandbox_whose_end_shows_on_the_channel_is_not_found() {
+    let mut session = MockSession::new();
+    // The channel was opened before the end was noticed. Nothing answers, and the stream ends.
+    session.expect_open_guest().returning(|| {
+        let (near, _) = tokio::io::duplex(1 << 16);
+        Ok(GuestChannel::new(near, Duration::from_secs(20)))
+    });
+    let mut backend = backend(0, vec![event(SandboxEventKind::Started, "")]);
+    backend.expect_assign().returning(|id, _, _| Ok(info(id)));
+    backend
+        .expect_diagnose()
+        .returning(|id| Err(Error::NotFound { id: id.clone() }));
+    let sbx = client(backend, sessions(session))
+        .sandbox()
+        .create()
+        .await
+        .unwrap();
+    let files = sbx.guest_files();
+    let calls = [
+        ("pause", sbx.pause().await.map(drop)),
+        ("resume", sbx.resume(None).await.map(drop)),
+        ("pause_state", sbx.pause_state().await.map(drop)),
+        ("set_on_expiry", sbx.set_on_expiry(OnExpiry::End).await),
+        ("usage", sbx.usage().await.map(drop)),
+        ("environment", sbx.environment().await.map(drop)),
+        ("stat", files.stat("a").await.map(drop)),
+        ("list", files.list("a", 1).await.map(drop)),
+        ("remove", files.remove("a").await),
+        ("read", files.read("a", 0, None).await.map(drop)),
+        ("write", files.write("a", "b").await.map(drop)),
+        ("watch", files.watch(WatchOptions::new("a")).await.map(drop)),
+        ("take_events", files.take_events("a").await.map(drop)),
+        ("list of processes", sbx.processes().list().await.map(drop)),
+    ];
+    for (name, called) in calls {
+        assert!(
+            matches!(&called, Err(Error::NotFound { id }) if id == sbx.id()),
+            "{name}: {called:?}"
+        );
+    }
 }

@@ -33,8 +33,7 @@ impl Sandbox {
     ///
     /// As those of [`GuestFiles`].
     pub async fn usage(&self) -> Result<Usage> {
-        let request = GuestRequest::Sandbox(SandboxRequest::Usage);
-        self.session().open_guest().await?.call(&request).await
+        self.ask_server(SandboxRequest::Usage).await
     }
 
     /// Returns the variables that a command gets, with those that were set for the sandbox, and without
@@ -44,8 +43,13 @@ impl Sandbox {
     ///
     /// As those of [`GuestFiles`].
     pub async fn environment(&self) -> Result<BTreeMap<FilePath, FilePath>> {
-        let request = GuestRequest::Sandbox(SandboxRequest::Environment);
-        self.session().open_guest().await?.call(&request).await
+        self.ask_server(SandboxRequest::Environment).await
+    }
+
+    async fn ask_server<T: DeserializeOwned>(&self, request: SandboxRequest) -> Result<T> {
+        let channel = self.session().open_guest().await?;
+        let reply = channel.call(&GuestRequest::Sandbox(request)).await;
+        self.inner.diagnoser.diagnose_result(reply).await
     }
 }
 
@@ -129,7 +133,7 @@ impl GuestFiles<'_> {
             .await?;
         let budget = ListBudget::default();
         let mut entries = Vec::new();
-        while let Some(entry) = next_listed::<FileEntry>(&mut channel).await? {
+        while let Some(entry) = self.diagnose(next_listed(&mut channel).await).await? {
             if !budget.take(1, entry_size(&entry)) {
                 return Err(ListBudget::exceeded_error(path));
             }
@@ -175,7 +179,7 @@ impl GuestFiles<'_> {
     /// See [`GuestFiles`]. What was removed by then stays removed.
     pub async fn remove(&self, path: impl Into<FilePath>) -> Result<()> {
         let mut channel = self.open(FileRequest::Remove { path: path.into() }).await?;
-        let Done { .. } = next_message(&mut channel).await?;
+        let Done { .. } = self.diagnose(next_message(&mut channel).await).await?;
         Ok(())
     }
 
@@ -196,7 +200,8 @@ impl GuestFiles<'_> {
             offset,
             length,
         };
-        GuestReader::from_channel(self.open(request).await?, length).await
+        let opened = GuestReader::from_channel(self.open(request).await?, length).await;
+        self.diagnose(opened).await
     }
 
     /// Writes a file in place, as [`writer`](Self::writer) does.
@@ -210,8 +215,8 @@ impl GuestFiles<'_> {
         content: impl AsRef<[u8]>,
     ) -> Result<Written> {
         let mut writer = self.writer(path, AttributeChange::default()).await?;
-        writer.write(content.as_ref()).await?;
-        writer.finish().await
+        self.diagnose(writer.write(content.as_ref()).await).await?;
+        self.diagnose(writer.finish().await).await
     }
 
     /// Opens a file for writing in place. An existing one is emptied and keeps its owner, group and mode; a
@@ -244,11 +249,17 @@ impl GuestFiles<'_> {
             None => request,
         };
         let mut channel = self.sandbox.session().open_guest().await?;
-        channel.request(&GuestRequest::File(request)).await?;
+        let sent = channel.request(&GuestRequest::File(request)).await;
+        self.diagnose(sent).await?;
         Ok(channel)
     }
 
     async fn call<T: DeserializeOwned>(&self, request: FileRequest) -> Result<T> {
-        self.open(request).await?.reply().await
+        let reply = self.open(request).await?.reply().await;
+        self.diagnose(reply).await
+    }
+
+    async fn diagnose<T>(&self, result: Result<T>) -> Result<T> {
+        self.sandbox.inner.diagnoser.diagnose_result(result).await
     }
 }

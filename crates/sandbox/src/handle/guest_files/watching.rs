@@ -44,7 +44,7 @@ impl GuestFiles<'_> {
     pub async fn watch(&self, options: WatchOptions) -> Result<FileEvents> {
         let mut channel = self.open(FileRequest::Watch(options)).await?;
         // In a large tree it takes a while until every directory is watched.
-        let Done { .. } = next_message(&mut channel).await?;
+        let Done { .. } = self.diagnose(next_message(&mut channel).await).await?;
         Ok(FileEvents { channel })
     }
 
@@ -57,7 +57,7 @@ impl GuestFiles<'_> {
     /// As [`watch`](Self::watch).
     pub async fn create_watcher(&self, options: WatchOptions) -> Result<String> {
         let mut channel = self.open(FileRequest::CreateWatcher(options)).await?;
-        next_message(&mut channel).await
+        self.diagnose(next_message(&mut channel).await).await
     }
 
     /// Takes the events of a watcher. All that happened before this call are among them.
@@ -72,7 +72,7 @@ impl GuestFiles<'_> {
         let mut channel = self.open(request).await?;
         let budget = ListBudget::default();
         let mut events = Vec::new();
-        while let Some(event) = next_listed::<FileEvent>(&mut channel).await? {
+        while let Some(event) = self.diagnose(next_listed(&mut channel).await).await? {
             check_event(&event)?;
             let entry = event.entry.as_deref().map_or(0, entry_size);
             if !budget.take(1, event.name.len() as u64 + entry) {
