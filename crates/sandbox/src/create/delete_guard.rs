@@ -35,8 +35,11 @@ impl DeleteOnDrop {
             return true;
         };
         let target_id = id.clone();
-        let removal =
-            tokio::spawn(async move { parts.delete(&id, DeleteOptions::for_instance(uid)).await });
+        let counted = parts.deletions.begin();
+        let removal = tokio::spawn(async move {
+            let _counted = counted;
+            parts.delete(&id, DeleteOptions::for_instance(uid)).await
+        });
         match tokio::time::timeout(wait, removal).await {
             Ok(Ok(Ok(()))) => true,
             Ok(Ok(Err(error))) => {
