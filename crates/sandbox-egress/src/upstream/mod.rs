@@ -181,6 +181,20 @@ impl NamedUpstream {
         &self.name
     }
 
+    /// Returns its host and port, as a rule of [`Egress`](crate::Egress) has them: `api.openai.com:443`.
+    pub fn authority(&self) -> String {
+        self.origin.target.to_string()
+    }
+
+    /// Checks that one sandbox can have all of these, which every proxy checks as well.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] if two have the same name or set the same variable, or if there is no authority to trust.
+    pub fn check_all(upstreams: &[Self]) -> Result<()> {
+        serve_all(upstreams.iter().cloned()).map(drop)
+    }
+
     /// Whether it has a credential.
     pub fn has_credential(&self) -> bool {
         self.credential.is_some()
@@ -222,6 +236,20 @@ fn check_name(name: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_authority_is_a_rule() {
+        for (base, authority) in [
+            ("https://A.example/v1", "a.example:443"),
+            ("https://a.example:8443", "a.example:8443"),
+            ("https://127.0.0.1:1", "127.0.0.1:1"),
+            ("https://[2001:db8::1]", "[2001:db8::1]:443"),
+        ] {
+            let upstream = NamedUpstream::new("a", base).unwrap();
+            assert_eq!(upstream.authority(), authority);
+            crate::Egress::none().deny(authority).unwrap();
+        }
+    }
 
     #[test]
     fn names_are_plain() {
