@@ -7,6 +7,7 @@ mod preview;
 mod reader;
 mod template;
 mod template_fields;
+mod upstream_fields;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,7 +19,7 @@ pub use self::preview::PreviewConfig;
 pub use self::template::{Template, TemplatePool};
 
 /// The settings of a gateway.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct GatewayConfig {
     /// The address to listen on.

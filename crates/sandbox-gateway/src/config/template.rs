@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use sandbox::{ByteSize, Cpu, Egress};
+use sandbox::{ByteSize, Cpu, Egress, NamedUpstream};
 use serde_json::Value;
 
 /// What the name of a template stands for.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Template {
     /// The container image. `None`: that of the settings; on this machine there is none.
@@ -25,8 +25,12 @@ pub struct Template {
     /// The user that commands run as unless a request names one. `None`: the user that the server in the sandbox runs as.
     pub user: Option<String>,
     /// What sandboxes may reach at most; a create request can only narrow it. `None`: what SANDBOX_EGRESS says, or else
-    /// nothing, where the backend's sandboxes have no network of their own.
+    /// nothing; those of a shared pool what the network of the backend does.
     pub egress: Option<Egress>,
+    /// Whether sandboxes have the network of their backend, instead of rules: that of the Pods, on a cluster.
+    pub backend_network: bool,
+    /// HTTPS origins that sandboxes reach by a name, with secrets that stay in the gateway. They need no rule.
+    pub upstreams: Vec<NamedUpstream>,
     /// How long a sandbox lasts if the create request has no timeout.
     pub timeout: Duration,
     /// How long it lasts at most, whatever is asked for later.
@@ -65,6 +69,8 @@ impl Default for Template {
             env: BTreeMap::new(),
             user: None,
             egress: None,
+            backend_network: false,
+            upstreams: Vec::new(),
             timeout: Duration::from_secs(300),
             max_lifetime: Duration::from_secs(24 * 60 * 60),
             pool: None,

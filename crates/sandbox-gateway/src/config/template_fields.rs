@@ -2,10 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use sandbox::{Egress, PoolName};
+use sandbox::{Egress, NamedUpstream, PoolName};
+use serde_json::Value;
 
 use super::reader::Fields;
+use super::upstream_fields::read_upstreams;
 use super::{GatewayConfig, Template, TemplatePool};
+
+/// What stands for the network of the backend, in place of rules.
+const BACKEND: &str = "backend";
 
 /// Reads `templates`. Those that the file does not name stay as they are.
 pub(super) fn read_templates(root: &mut Fields<'_>, config: &mut GatewayConfig) {
@@ -35,6 +40,22 @@ pub(super) fn read_templates(root: &mut Fields<'_>, config: &mut GatewayConfig) 
 
 fn read_template(mut fields: Fields<'_>) -> Template {
     let default = Template::default();
+    let (egress, backend_network, upstreams) = match fields.take("egress") {
+        None => (None, false, Vec::new()),
+        Some(Value::String(word)) => {
+            if word != BACKEND {
+                let mistake =
+                    format!("{word:?} is neither a mapping with rules nor the word {BACKEND}");
+                fields.refuse::<()>("egress", &mistake);
+            }
+            (None, true, Vec::new())
+        }
+        Some(value) => {
+            let path = fields.place("egress");
+            let (rules, upstreams) = read_egress(Fields::new(path, value, fields.mistakes()));
+            (Some(rules), false, upstreams)
+        }
+    };
     let template = Template {
         image: fields.text("image"),
         cpu: fields.parsed("cpu"),
@@ -43,7 +64,9 @@ fn read_template(mut fields: Fields<'_>) -> Template {
         pids: fields.count("pids"),
         env: fields.text_map("env").unwrap_or_default(),
         user: fields.text("user"),
-        egress: read_egress(&mut fields),
+        egress,
+        backend_network,
+        upstreams,
         timeout: fields.duration("timeout").unwrap_or(default.timeout),
         max_lifetime: fields
             .duration("max-lifetime")
@@ -78,9 +101,8 @@ fn read_template(mut fields: Fields<'_>) -> Template {
     template
 }
 
-/// Reads a preset with rules that allow and deny. Without a preset, only these rules allow anything.
-fn read_egress(fields: &mut Fields<'_>) -> Option<Egress> {
-    let mut egress = fields.fields("egress")?;
+/// Reads a preset with rules that allow and deny, and upstreams. Without a preset, only these rules allow anything.
+fn read_egress(mut egress: Fields<'_>) -> (Egress, Vec<NamedUpstream>) {
     let preset = egress.text("preset");
     let mut rules = match preset.as_deref().map(Egress::from_preset) {
         None => Egress::none(),
@@ -104,8 +126,9 @@ fn read_egress(fields: &mut Fields<'_>) -> Option<Egress> {
             }
         }
     }
+    let upstreams = read_upstreams(&mut egress);
     egress.finish();
-    Some(rules)
+    (rules, upstreams)
 }
 
 fn read_pool(fields: &mut Fields<'_>) -> Option<TemplatePool> {

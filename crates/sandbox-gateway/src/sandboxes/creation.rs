@@ -4,11 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ring::rand::{SecureRandom, SystemRandom};
-use sandbox::{
-    Egress, Error, OnEmpty, OnExpiry, Result, Sandbox, SandboxBuilder, SandboxId, SandboxInfo,
-};
+use sandbox::{Error, OnEmpty, OnExpiry, Result, Sandbox, SandboxBuilder, SandboxId, SandboxInfo};
 
-use super::egress::put_in_force;
+use super::egress::{Reach, put_in_force};
 use super::owned::Owned;
 use super::pools::{self, TemplatePoolHandle};
 use super::record::{OnTimeout, Record};
@@ -24,8 +22,8 @@ pub(crate) struct Creation {
     pub(crate) env: BTreeMap<String, String>,
     /// When it ends.
     pub(crate) timeout: Duration,
-    /// What it may reach. `None`: whatever the network of the sandbox reaches.
-    pub(crate) egress: Option<Egress>,
+    /// What it may reach.
+    pub(crate) reach: Reach,
     /// How long the creation may take.
     pub(crate) limit: Duration,
 }
@@ -96,8 +94,8 @@ impl Sandboxes {
                     take = take.env(name, value);
                 }
                 let taken = take.await?;
-                if let Some(rules) = creation.egress.filter(|_| is_narrowed) {
-                    self.narrow_taken(&taken, rules).await?;
+                if is_narrowed {
+                    self.narrow_taken(&taken, creation.reach).await?;
                 }
                 taken
             }
@@ -132,11 +130,11 @@ impl Sandboxes {
     }
 
     /// Gives a sandbox that has waited the rules of its caller. If that fails, it is deleted.
-    async fn narrow_taken(&self, taken: &Sandbox, rules: Egress) -> Result<()> {
-        if taken.egress().is_none() && rules.is_none() {
+    async fn narrow_taken(&self, taken: &Sandbox, reach: Reach) -> Result<()> {
+        if taken.egress().is_none() && reach.is_nothing() {
             return Ok(());
         }
-        let narrowed = put_in_force(taken, rules).await;
+        let narrowed = put_in_force(taken, reach).await;
         if narrowed.is_err()
             && let Err(error) = taken.delete().await
         {
@@ -154,7 +152,7 @@ impl Sandboxes {
         let sandbox = pools::describe(&self.client, template);
         let mut sandbox = self
             .egress
-            .apply(sandbox, creation.egress.as_ref())
+            .apply(sandbox, &creation.reach)
             .label(GATEWAY_LABEL, &self.name)
             .detached()
             .ttl(creation.timeout)

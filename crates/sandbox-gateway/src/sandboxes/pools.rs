@@ -77,8 +77,8 @@ async fn fill(
     size: usize,
 ) -> sandbox::Result<(TemplatePoolHandle, Filler)> {
     let name = pool_name(&config.name, template_name);
-    let rules = limits.find(template_name);
-    let sandboxes = limits.apply(describe(client, template), rules.as_ref());
+    let reach = limits.find(template_name);
+    let sandboxes = limits.apply(describe(client, template), &reach);
     match client
         .shared_pool(&name, sandboxes.clone())
         .size(size)

@@ -6,7 +6,7 @@ use futures_util::StreamExt;
 use sandbox::{Egress, Error, Sandbox, SandboxInfo};
 
 use super::Sandboxes;
-use super::egress::put_in_force;
+use super::egress::{Reach, put_in_force};
 use super::owned::Owned;
 use super::record::{EgressWish, Record};
 
@@ -32,18 +32,18 @@ impl Sandboxes {
         if self.servings.has(handle.uid(), version) || info.is_paused(SystemTime::now()) {
             return;
         }
-        let rules = match self.egress.narrow(&record.template, &record.egress) {
-            Ok(rules) => rules,
+        let reach = match self.egress.narrow(&record.template, &record.egress) {
+            Ok(reach) => reach,
             Err(reason) => {
                 tracing::warn!(id = %info.id, reason, "egress refused; the template allows less than before");
-                Some(Egress::none())
+                Reach::nothing()
             }
         };
-        match rules {
-            Some(rules) if !rules.is_none() || handle.egress().is_some() => {
-                self.servings.serve(handle, rules, version).await;
-            }
-            Some(_) | None => self.servings.record(handle.uid(), version),
+        let is_needed = !reach.is_nothing() || handle.egress().is_some();
+        if reach.rules.is_some() && is_needed {
+            self.servings.serve(handle, reach, version).await;
+        } else {
+            self.servings.record(handle.uid(), version);
         }
     }
 
@@ -52,10 +52,11 @@ impl Sandboxes {
         let listed = self.list().await?;
         let now = SystemTime::now();
         let served = listed.into_iter().filter(|owned| {
-            let rules = self
+            let reach = self
                 .egress
                 .narrow(&owned.record.template, &owned.record.egress);
-            !owned.is_paused(now) && matches!(rules, Ok(Some(rules)) if !rules.is_none())
+            let is_served = reach.is_ok_and(|reach| reach.rules.is_some() && !reach.is_nothing());
+            !owned.is_paused(now) && is_served
         });
         futures_util::stream::iter(served)
             .for_each_concurrent(MAX_OPENINGS, |owned| async move {
@@ -79,19 +80,18 @@ impl Sandboxes {
         wish: EgressWish,
     ) -> Result<(), EgressFailure> {
         let template = &owned.record.template;
-        let rules = self
+        let reach = self
             .egress
             .narrow(template, &wish)
-            .map_err(EgressFailure::Refused)?
-            .unwrap_or_else(Egress::open);
+            .map_err(EgressFailure::Refused)?;
         let turn = self.servings.turn(handle.uid());
         let _turn = turn.lock().await;
         let former_rules = handle.egress();
         let was_wished = self.egress.narrow(template, &owned.record.egress);
-        let may_be_served = !matches!(was_wished, Ok(Some(rules)) if rules.is_none());
-        let must_serve = !rules.is_none() || may_be_served;
+        let may_be_served = !was_wished.is_ok_and(|reach| reach.is_nothing());
+        let must_serve = !reach.is_nothing() || may_be_served;
         if former_rules.is_none() && must_serve {
-            put_in_force(handle, rules.clone())
+            put_in_force(handle, reach.clone())
                 .await
                 .map_err(|error| match error {
                     Error::Connection(_) | Error::Timeout { .. } => EgressFailure::ServedElsewhere,
@@ -112,7 +112,7 @@ impl Sandboxes {
         }
         if former_rules.is_some() {
             handle
-                .update_egress(rules)
+                .update_egress(reach.rules.unwrap_or_else(Egress::open))
                 .map_err(EgressFailure::Sandbox)?;
         }
         self.servings.record(handle.uid(), version);

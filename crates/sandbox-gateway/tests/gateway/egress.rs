@@ -69,7 +69,7 @@ async fn ask(world: &World, id: &str, address: SocketAddr) -> String {
         .stdout_lossy()
 }
 
-async fn put(world: &World, id: &str, body: Value) -> crate::support::Reply {
+pub(crate) async fn put(world: &World, id: &str, body: Value) -> crate::support::Reply {
     let path = format!("/sandboxes/{id}/network");
     world.send(Method::PUT, &path, Some(body)).await
 }

@@ -18,6 +18,7 @@ mod measured;
 mod operating;
 mod support;
 mod tls;
+mod upstreams;
 
 use std::process::ExitCode;
 
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         measured::cases(),
         operating::cases(),
         tls::cases(),
+        upstreams::cases(),
     ] {
         for (name, run) in cases {
             let handle = runtime.handle().clone();

@@ -110,8 +110,13 @@ impl World {
     /// A client of the same sandboxes, as another program has it.
     pub(crate) async fn client(&self) -> Client {
         let mut settings = Settings::default();
-        settings.local.state_dir = Some(self.dir.path().join("state"));
+        settings.local.state_dir = Some(self.state_dir());
         Client::from_settings(&settings).await.unwrap()
+    }
+
+    /// Where the sandboxes' files are.
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.dir.path().join("state")
     }
 
     pub(crate) fn keys_file(&self) -> PathBuf {

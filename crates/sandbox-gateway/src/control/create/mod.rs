@@ -89,7 +89,7 @@ impl Plan {
             )));
         }
         let egress_wish = request.egress();
-        let egress = app
+        let reach = app
             .sandboxes
             .egress_limits()
             .narrow(name, &egress_wish)
@@ -111,7 +111,7 @@ impl Plan {
             creation: Creation {
                 env,
                 timeout,
-                egress,
+                reach,
                 limit: CREATE_TIMEOUT,
             },
         })

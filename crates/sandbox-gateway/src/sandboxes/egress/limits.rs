@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use sandbox::{Client, Egress, SandboxBuilder};
+use sandbox::{Client, Egress, Error, NamedUpstream, SandboxBuilder};
 
-use crate::config::GatewayConfig;
+use crate::config::{GatewayConfig, TemplatePool};
 use crate::sandboxes::record::EgressWish;
 
 /// What E2B's SDKs deny to deny everything, names included.
@@ -13,25 +14,64 @@ const ALL_TRAFFIC: &str = "0.0.0.0/0";
 /// The greatest number of hosts in one list of a wish.
 const MAX_HOSTS: usize = 256;
 
+/// What one sandbox may reach.
+#[derive(Debug, Clone)]
+pub(crate) struct Reach {
+    /// `None`: whatever the network of the sandbox reaches.
+    pub(crate) rules: Option<Egress>,
+    /// Those of its template. The rules may deny them: rules can be replaced later, and upstreams cannot.
+    pub(crate) upstreams: Arc<[NamedUpstream]>,
+    /// Whether the rules deny all upstreams.
+    denies_upstreams: bool,
+}
+
+impl Reach {
+    /// Allows nothing.
+    pub(crate) fn nothing() -> Self {
+        Self::new(Some(Egress::none()), [].into())
+    }
+
+    fn new(rules: Option<Egress>, upstreams: Arc<[NamedUpstream]>) -> Self {
+        Self {
+            rules,
+            upstreams,
+            denies_upstreams: false,
+        }
+    }
+
+    /// Whether nothing can be reached.
+    pub(crate) fn is_nothing(&self) -> bool {
+        let has_upstreams = !self.upstreams.is_empty() && !self.denies_upstreams;
+        self.rules.as_ref().is_some_and(Egress::is_none) && !has_upstreams
+    }
+}
+
 /// What the sandboxes of templates may reach at most.
 #[derive(Debug)]
 pub(crate) struct EgressLimits {
-    /// By the name of the template. `None`: whatever the network of the sandbox reaches.
-    templates: BTreeMap<String, Option<Egress>>,
+    /// By the name of the template.
+    templates: BTreeMap<String, Reach>,
     /// Whether sandboxes have a network of their own.
     has_network: bool,
 }
 
 impl EgressLimits {
-    /// Reads what the templates allow. One that says nothing allows what the settings of the client say, or else nothing,
-    /// where sandboxes have no network of their own.
+    /// Reads what the templates allow. One that says nothing allows what the settings of the client say, or else nothing.
+    /// What the sandboxes of a shared pool reach was decided by whoever fills it.
     pub(crate) fn new(config: &GatewayConfig, client: &Client) -> Self {
         let has_network = client.capabilities().network;
-        let unset = client.sandbox().egress_rules().cloned();
-        let unset = unset.or_else(|| (!has_network).then(Egress::none));
+        let of_settings = client.sandbox().egress_rules().cloned();
         let templates = config.templates.iter().map(|(name, template)| {
-            let rules = template.egress.clone().or_else(|| unset.clone());
-            (name.clone(), rules)
+            let is_shared = matches!(template.pool, Some(TemplatePool::Shared { .. }));
+            let unset = match &of_settings {
+                // Where there is no network, the word for it allows nothing.
+                None if has_network && (template.backend_network || is_shared) => None,
+                None => Some(Egress::none()),
+                Some(rules) => Some(rules.clone()),
+            };
+            let rules = template.egress.clone().or(unset);
+            let upstreams = template.upstreams.clone().into();
+            (name.clone(), Reach::new(rules, upstreams))
         });
         Self {
             templates: templates.collect(),
@@ -40,11 +80,9 @@ impl EgressLimits {
     }
 
     /// What a template allows. One that the configuration no longer has allows nothing.
-    pub(crate) fn find(&self, template: &str) -> Option<Egress> {
-        match self.templates.get(template) {
-            Some(rules) => rules.clone(),
-            None => Some(Egress::none()),
-        }
+    pub(crate) fn find(&self, template: &str) -> Reach {
+        let found = self.templates.get(template);
+        found.cloned().unwrap_or_else(Reach::nothing)
     }
 
     /// Whether sandboxes have a network of their own, which rules have to be enforced against.
@@ -52,47 +90,43 @@ impl EgressLimits {
         self.has_network
     }
 
-    /// What is left of a template's rules after a wish. `None`: whatever the network of the sandbox reaches.
+    /// What is left of what a template allows after a wish.
     ///
     /// # Errors
     ///
     /// Which field cannot be kept, and why.
-    pub(crate) fn narrow(
-        &self,
-        template: &str,
-        wish: &EgressWish,
-    ) -> Result<Option<Egress>, String> {
+    pub(crate) fn narrow(&self, template: &str, wish: &EgressWish) -> Result<Reach, String> {
         narrow(self.find(template), wish)
     }
 
-    /// Adds rules to the description of a sandbox. Where there is no network, rules that allow nothing need no proxy.
-    pub(crate) fn apply(&self, sandbox: SandboxBuilder, rules: Option<&Egress>) -> SandboxBuilder {
-        match rules {
-            None => sandbox,
-            Some(rules)
-                if rules.is_none() && !self.has_network && sandbox.egress_rules().is_none() =>
-            {
-                sandbox
-            }
-            Some(rules) => sandbox.egress(rules.clone()),
+    /// Adds rules and upstreams to the description of a sandbox. Where there is no network, nothing needs no proxy.
+    pub(crate) fn apply(&self, sandbox: SandboxBuilder, reach: &Reach) -> SandboxBuilder {
+        let Some(rules) = &reach.rules else {
+            return sandbox;
+        };
+        if reach.is_nothing() && !self.has_network && sandbox.egress_rules().is_none() {
+            return sandbox;
         }
+        let upstreams = reach.upstreams.iter().cloned();
+        upstreams.fold(sandbox.egress(rules.clone()), SandboxBuilder::upstream)
     }
 }
 
 /// E2B allows what is not denied, and lets `allowOut` win over `denyOut`. Here a rule that denies wins, so what is allowed
-/// can be listed only where everything else is denied.
-fn narrow(limit: Option<Egress>, wish: &EgressWish) -> Result<Option<Egress>, String> {
+/// can be listed only where everything else is denied. Then upstreams are denied as well, unless they are listed.
+fn narrow(template: Reach, wish: &EgressWish) -> Result<Reach, String> {
     let allow = wish.allow_out.as_deref().unwrap_or_default();
     let deny = wish.deny_out.as_deref().unwrap_or_default();
     if !wish.is_narrowing() {
-        return Ok(limit);
+        return Ok(template);
     }
     for (field, list) in [("allowOut", allow), ("denyOut", deny)] {
         if list.len() > MAX_HOSTS {
             return Err(format!("network.{field} has more than {MAX_HOSTS} entries"));
         }
     }
-    let limit = limit.unwrap_or_else(Egress::open);
+    let limit = template.rules.unwrap_or_else(Egress::open);
+    let upstreams = template.upstreams;
     let denies_all =
         wish.allow_internet_access == Some(false) || deny.iter().any(|host| host == ALL_TRAFFIC);
     if denies_all {
@@ -108,7 +142,23 @@ fn narrow(limit: Option<Egress>, wish: &EgressWish) -> Result<Option<Egress>, St
                  operator of this server to allow it (egress)"
             ));
         }
-        return Ok(Some(rules.within(limit)));
+        let listed = rules.clone();
+        let mut denies_upstreams = true;
+        for upstream in upstreams.iter() {
+            let place = upstream.authority();
+            let invalid = |error: Error| format!("the upstream {}: {error}", upstream.name());
+            let as_rule = Egress::none().allow(&place).map_err(invalid)?;
+            if as_rule.find_excess(&listed).is_some() {
+                rules = rules.deny(&place).map_err(invalid)?;
+            } else {
+                denies_upstreams = false;
+            }
+        }
+        return Ok(Reach {
+            rules: Some(rules.within(limit)),
+            upstreams,
+            denies_upstreams,
+        });
     }
     if !allow.is_empty() {
         return Err(format!(
@@ -122,7 +172,7 @@ fn narrow(limit: Option<Egress>, wish: &EgressWish) -> Result<Option<Egress>, St
             .deny(host)
             .map_err(|error| format!("network.denyOut: {error}"))?;
     }
-    Ok(Some(rules))
+    Ok(Reach::new(Some(rules), upstreams))
 }
 
 /// E2B's rules about addresses are for all ports; those about names for the ports of HTTP and HTTPS, as here.
@@ -151,9 +201,20 @@ mod tests {
         }
     }
 
+    fn template(limit: Option<&str>, upstreams: &[&str]) -> Reach {
+        let rules = limit.map(|limit| limit.parse().unwrap());
+        let upstreams = upstreams
+            .iter()
+            .map(|base| NamedUpstream::new("api", base).unwrap());
+        Reach::new(rules, upstreams.collect())
+    }
+
     fn narrowed(limit: &str, wish: &EgressWish) -> Result<String, String> {
-        let rules = narrow(Some(limit.parse().unwrap()), wish)?;
-        Ok(rules.map(|rules| rules.to_string()).unwrap_or_default())
+        let reach = narrow(template(Some(limit), &[]), wish)?;
+        Ok(reach
+            .rules
+            .map(|rules| rules.to_string())
+            .unwrap_or_default())
     }
 
     #[test]
@@ -198,9 +259,48 @@ mod tests {
             assert_eq!(narrowed(limit, &wish).unwrap(), rules);
         }
         // Without rules of the operator, as where sandboxes have a network of their own.
-        assert_eq!(narrow(None, &wish(Some(true), &[], &[])).unwrap(), None);
-        let denied = narrow(None, &wish(Some(false), &[], &[])).unwrap().unwrap();
-        assert!(denied.is_none());
+        let open = narrow(template(None, &[]), &wish(Some(true), &[], &[])).unwrap();
+        assert!(open.rules.is_none() && !open.is_nothing());
+        let denied = narrow(template(None, &[]), &wish(Some(false), &[], &[])).unwrap();
+        assert!(denied.is_nothing());
+    }
+
+    #[test]
+    fn who_denies_everything_denies_upstreams_that_are_not_listed() {
+        for (limit, wish, rules, is_nothing) in [
+            ("none", wish(None, &[], &[]), "none", false),
+            (
+                "none",
+                wish(None, &[], &["b.example"]),
+                "none -b.example",
+                false,
+            ),
+            (
+                "none",
+                wish(Some(false), &[], &[]),
+                "none -api.example:8443 within none",
+                true,
+            ),
+            (
+                "internet",
+                wish(Some(false), &["a.example"], &[]),
+                "none +a.example -api.example:8443 within internet",
+                false,
+            ),
+            (
+                "none +*.example:8443",
+                wish(None, &["api.example:8443"], &["0.0.0.0/0"]),
+                "none +api.example:8443 within none +*.example:8443",
+                false,
+            ),
+        ] {
+            let template = template(Some(limit), &["https://api.example:8443/v1"]);
+            let reach = narrow(template, &wish).unwrap();
+            assert_eq!(reach.rules.as_ref().unwrap().to_string(), rules);
+            assert_eq!(reach.is_nothing(), is_nothing, "{rules}");
+            // They can be allowed again later.
+            assert_eq!(reach.upstreams.len(), 1);
+        }
     }
 
     #[test]

@@ -3,5 +3,5 @@
 mod limits;
 mod serving;
 
-pub(crate) use self::limits::EgressLimits;
+pub(crate) use self::limits::{EgressLimits, Reach};
 pub(super) use self::serving::{Servings, put_in_force};

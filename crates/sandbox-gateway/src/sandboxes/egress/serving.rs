@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use sandbox::{Egress, Error, Sandbox, Uid};
+use sandbox::{Egress, Error, Sandbox, ServeEgress, Uid};
+
+use super::Reach;
 
 /// How long after a failed attempt the next request makes another one.
 const RETRY_PAUSE: Duration = Duration::from_secs(15);
@@ -45,9 +47,9 @@ impl Servings {
         self.lock().remove(uid);
     }
 
-    /// Puts rules in force, and serves the sandbox if this process does not yet. If another replica serves it, that is
+    /// Puts rules in force, and serves the sandbox and its upstreams if this process does not yet. If another replica serves it, that is
     /// tried again for a later request. Cancelling leaves the attempt running.
-    pub(crate) async fn serve(&self, sandbox: &Sandbox, rules: Egress, version: u64) {
+    pub(crate) async fn serve(&self, sandbox: &Sandbox, reach: Reach, version: u64) {
         let waits = sandbox.egress().is_some() || {
             let mut all = self.lock();
             let serving = all.entry(sandbox.uid().clone()).or_default();
@@ -65,7 +67,7 @@ impl Servings {
             if servings.has(sandbox.uid(), version) {
                 return;
             }
-            match put_in_force(&sandbox, rules).await {
+            match put_in_force(&sandbox, reach).await {
                 Ok(()) => servings.record(sandbox.uid(), version),
                 Err(error) => {
                     tracing::debug!(id = %sandbox.id(), %error, "egress not served; another replica may do so");
@@ -88,16 +90,18 @@ impl Servings {
     }
 }
 
-/// Replaces the rules of a sandbox that this process serves, or serves it.
+/// Replaces the rules of a sandbox that this process serves, or serves it with its upstreams.
 ///
 /// # Errors
 ///
 /// Those of [`Sandbox::serve_egress`]; [`Error::Connection`] if another process serves it.
-pub(crate) async fn put_in_force(sandbox: &Sandbox, rules: Egress) -> sandbox::Result<()> {
+pub(crate) async fn put_in_force(sandbox: &Sandbox, reach: Reach) -> sandbox::Result<()> {
+    let rules = reach.rules.unwrap_or_else(Egress::open);
     if sandbox.egress().is_some() {
         return sandbox.update_egress(rules);
     }
-    let serving = sandbox.serve_egress(rules).into_future();
+    let upstreams = reach.upstreams.iter().cloned();
+    let serving = upstreams.fold(sandbox.serve_egress(rules), ServeEgress::upstream);
     match tokio::time::timeout(ATTEMPT_TIMEOUT, serving).await {
         Ok(served) => served,
         Err(_elapsed) => Err(Error::Timeout {
