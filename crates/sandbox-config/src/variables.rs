@@ -112,7 +112,7 @@ variables! {
         |s, v| set(&mut s.lifetime.attach_timeout, v.duration_or_none(SECOND));
 
     "EGRESS", environment, None, EGRESS,
-        "What a sandbox may reach, through a proxy in the program that created it: a preset, then +RULE to allow and -RULE to deny.",
+        "What a sandbox may reach, through a proxy in the program that created it: a preset, then +RULE to allow and -RULE to deny. Sandboxes of `sandbox serve` and `sandbox mcp` reach nothing without it.",
         |s, v| set(&mut s.egress, v.line().map(Some));
 
     "CREATE_TIMEOUT", file, Some("5m"), TIMEOUT,

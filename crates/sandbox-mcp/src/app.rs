@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sandbox::Client;
+use sandbox::{Client, Egress, NamedUpstream, SandboxBuilder};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
@@ -23,6 +23,8 @@ const NO_NETWORK: &str = " There is no network; only the operator of this server
 pub(crate) struct App {
     pub(crate) client: Client,
     pub(crate) config: McpConfig,
+    /// The rules that are served, with the upstreams. `None`: a sandbox has the network of its backend, if that has any.
+    egress: Option<Egress>,
     pub(crate) audit: Arc<Audit>,
     pub(crate) share: Option<Share>,
     /// Room for sandboxes.
@@ -37,7 +39,7 @@ impl App {
     /// # Errors
     ///
     /// If the configuration is not valid, or a file cannot be opened.
-    pub(crate) fn new(client: Client, mut config: McpConfig) -> Result<Self, McpError> {
+    pub(crate) fn new(client: Client, config: McpConfig) -> Result<Self, McpError> {
         if config.max_sandboxes == 0 || config.max_sandboxes > Semaphore::MAX_PERMITS {
             return Err(McpError::Config {
                 option: "the number of sandboxes",
@@ -50,9 +52,8 @@ impl App {
                 reason: "use a time above zero".to_owned(),
             });
         }
-        let of_settings = || client.sandbox().egress_rules().cloned();
-        config.egress = config.egress.or_else(of_settings);
         Ok(Self {
+            egress: choose_egress(&client, &config)?,
             audit: Arc::new(Audit::open(config.audit.as_deref())?),
             share: config.share.as_deref().map(Share::open).transpose()?,
             room: Arc::new(Semaphore::new(config.max_sandboxes)),
@@ -80,12 +81,33 @@ impl App {
         }
     }
 
+    /// Adds what sandboxes may reach to the description of one. Returns whether decisions are made about it.
+    pub(crate) fn add_egress(&self, builder: SandboxBuilder) -> (SandboxBuilder, bool) {
+        let builder = if self.config.unverified_egress {
+            builder.unverified_egress()
+        } else {
+            builder
+        };
+        let Some(rules) = &self.egress else {
+            return (builder, false);
+        };
+        let upstreams = self.config.upstreams.iter().cloned();
+        let builder = upstreams.fold(builder.egress(rules.clone()), SandboxBuilder::upstream);
+        (builder, true)
+    }
+
     /// Says what commands reach, if that is known.
     pub(crate) fn network_note(&self) -> String {
-        match &self.config.egress {
+        let upstreams = &self.config.upstreams;
+        match &self.egress {
             Some(rules) if !rules.is_none() => format!(
                 " Programs that use the proxy in HTTPS_PROXY and HTTP_PROXY reach what these rules allow: {rules}. The rest \
-                 is refused with the status 403; only the operator of this server can change that."
+                 is refused with the status 403; only the operator of this server can change that.{}",
+                describe_upstreams(upstreams)
+            ),
+            Some(_) if !upstreams.is_empty() => format!(
+                "{} Nothing else can be reached; only the operator of this server can change that.",
+                describe_upstreams(upstreams)
             ),
             Some(_) => NO_NETWORK.to_owned(),
             None if !self.client.capabilities().network => NO_NETWORK.to_owned(),
@@ -107,4 +129,50 @@ impl App {
             tracing::warn!("deletions have not finished in time; the sandboxes end by themselves");
         }
     }
+}
+
+/// Chooses the rules to be served: what the operator says, else the settings of the client, else none at all. Where sandboxes
+/// have no network, nothing needs no proxy.
+///
+/// # Errors
+///
+/// If the backend cannot enforce the rules, or if upstreams exclude each other.
+fn choose_egress(client: &Client, config: &McpConfig) -> Result<Option<Egress>, McpError> {
+    let invalid = |reason: String| McpError::Config {
+        option: "the egress",
+        reason,
+    };
+    NamedUpstream::check_all(&config.upstreams).map_err(|error| invalid(error.to_string()))?;
+    let capabilities = client.capabilities();
+    let of_settings = || client.sandbox().egress_rules().cloned();
+    let chosen = config.egress.clone().or_else(of_settings);
+    if config.backend_network && (chosen.is_some() || !config.upstreams.is_empty()) {
+        let reason = "there are rules or upstreams, which bind nobody who has the network of the backend; leave out \
+                      one of the two";
+        return Err(invalid(reason.to_owned()));
+    }
+    let is_default = chosen.is_none() && config.upstreams.is_empty();
+    if is_default && (config.backend_network || !capabilities.network) {
+        return Ok(None);
+    }
+    if capabilities.network && !capabilities.network_isolation && !config.unverified_egress {
+        return Err(invalid(format!(
+            "the backend {} cannot keep sandboxes from its network; use one that can, or let them have that network \
+             (--egress-backend)",
+            client.backend_name()
+        )));
+    }
+    Ok(Some(chosen.unwrap_or_else(Egress::none)))
+}
+
+/// What a model is told about upstreams. Their names are plain words.
+fn describe_upstreams(upstreams: &[NamedUpstream]) -> String {
+    if upstreams.is_empty() {
+        return String::new();
+    }
+    let names: Vec<&str> = upstreams.iter().map(NamedUpstream::name).collect();
+    format!(
+        " Programs reach these services by environment variables that are set for them, and need no key of their own: {}.",
+        names.join(", ")
+    )
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use sandbox::{Egress, Lifetime};
+use sandbox::{Egress, Lifetime, NamedUpstream};
 
 /// What the operator permits. The defaults suit one person and one model on one machine.
 #[derive(Debug, Clone)]
@@ -24,9 +24,13 @@ pub struct McpConfig {
     pub pids: Option<u32>,
     /// How long a sandbox lasts after it was last used.
     pub ttl: Duration,
-    /// What a sandbox may reach. Without it, what the settings of the client say (`SANDBOX_EGRESS`); without both, a
-    /// sandbox has the network of its backend, which is none on this machine.
+    /// What a sandbox may reach. Without it, what the settings of the client say (`SANDBOX_EGRESS`); without both, nothing.
     pub egress: Option<Egress>,
+    /// HTTPS origins that a sandbox reaches by a name, with secrets that stay in this process. They need no rule.
+    pub upstreams: Vec<NamedUpstream>,
+    /// Whether a sandbox without rules has the network of its backend: that of the Pods, on a cluster. Rules and upstreams
+    /// exclude it.
+    pub backend_network: bool,
     /// Whether sandboxes with a network of their own, which can reach more than the rules allow, are accepted.
     pub unverified_egress: bool,
     /// The directory that `upload` reads and `download` writes. Without it there are no such tools.
@@ -48,6 +52,8 @@ impl Default for McpConfig {
             pids: None,
             ttl: Duration::from_secs(60 * 60),
             egress: None,
+            upstreams: Vec::new(),
+            backend_network: false,
             unverified_egress: false,
             share: None,
             preview: false,

@@ -5,6 +5,12 @@ use std::fmt::Write;
 
 use sandbox::{Error, Escaped};
 
+/// What the library suggests, and the options by which an operator of the server does that.
+const OPTION: (&str, &str) = (
+    "with unverified_egress()",
+    "with --egress-unverified of this server, or leave sandboxes that network with --egress-backend",
+);
+
 /// The longest message, in characters. Parts of it may come from a sandbox.
 const MAX_CHARS: usize = 2000;
 
@@ -45,6 +51,22 @@ impl From<Error> for Failure {
             }
             source = cause.source();
         }
-        Self::new(message)
+        Self::new(message.replace(OPTION.0, OPTION.1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_operator_can_do_is_named_as_an_option() {
+        let error = Error::unsupported("rules", "it", "accept that with unverified_egress()");
+        let message = Failure::from(error).message;
+        assert!(
+            message.contains("accept that with --egress-unverified of"),
+            "{message}"
+        );
+        assert!(!message.contains("unverified_egress()"), "{message}");
     }
 }

@@ -41,6 +41,24 @@ impl UpstreamOptions {
         self.upstreams.is_empty()
     }
 
+    /// Returns the files that the options name, without reading them.
+    ///
+    /// # Errors
+    ///
+    /// If an option cannot be read.
+    pub(crate) fn find_files(&self) -> Result<Vec<&str>> {
+        let mut files = Vec::new();
+        for text in &self.secrets {
+            if let (_, Source::File(path)) = parse_secret(text)? {
+                files.push(path);
+            }
+        }
+        for text in &self.upstreams {
+            files.extend(Description::parse(text)?.authorities);
+        }
+        Ok(files)
+    }
+
     /// Reads the options, and the secrets and certificates where they say.
     ///
     /// # Errors

@@ -93,6 +93,63 @@ fn over_http_there_is_no_server_without_a_token() {
 }
 
 #[test]
+fn what_sandboxes_reach_is_said_once_and_without_the_secret() {
+    let cli = Cli::new();
+    let secret = cli.write("secret", "sk-live-0123\u{e4}\n");
+    let in_file = format!("openai=file:{}", secret.display());
+    let upstream = ["mcp", "--egress-upstream", "openai"];
+    let run = |args: &[&str], isolation: &str, rules: Option<&str>| {
+        let mut command = cli.command(args);
+        command.env_remove("OPENAI_API_KEY");
+        command.env("SANDBOX_LOCAL_ISOLATION", isolation);
+        if let Some(rules) = rules {
+            command.env("SANDBOX_EGRESS", rules);
+        }
+        command.stdin(Stdio::null()).output().unwrap()
+    };
+    for (args, isolation, expected) in [
+        (&upstream[..], "auto", "is not in OPENAI_API_KEY"),
+        (
+            &[&upstream[..], &["--egress-secret", "openai=sk-live-0123"]].concat(),
+            "auto",
+            "write NAME=env:VARIABLE",
+        ),
+        (
+            &[&upstream[..], &["--egress-secret", &in_file]].concat(),
+            "auto",
+            "visible ASCII",
+        ),
+        (
+            &["mcp", "--egress-backend", "--egress", "packages"],
+            "auto",
+            "cannot be used with",
+        ),
+        (
+            &["mcp", "--egress-backend", "--egress-upstream", "npm"],
+            "auto",
+            "cannot be used with",
+        ),
+        (
+            &["mcp", "--egress-ask"],
+            "auto",
+            "--egress-ask cannot be used here",
+        ),
+        // It has this machine's network, and nothing keeps it from that.
+        (&["mcp"], "none", "--egress-backend"),
+    ] {
+        let output = run(args, isolation, None);
+        assert_eq!(code(&output), 125, "{args:?}");
+        assert!(stderr(&output).contains(expected), "{}", stderr(&output));
+        assert!(!stderr(&output).contains("0123"), "{}", stderr(&output));
+    }
+    // The option is stronger than the variable.
+    for (isolation, rules) in [("none", None), ("auto", None), ("none", Some("packages"))] {
+        let output = run(&["mcp", "--egress-backend"], isolation, rules);
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+    }
+}
+
+#[test]
 fn an_installation_shows_what_it_changes_and_changes_nothing_else() {
     let cli = Cli::new();
     let before = "// mine\n{\n\t\"inputs\": [], // none\n\t\"servers\": {\n\t\t\"other\": { \"url\": \"https://x\" },\n\t},\n}\n";
@@ -208,6 +265,32 @@ fn an_installation_that_would_not_work_is_refused() {
         (
             &["cursor", "--print", "--", "--env-file", ".env"],
             "absolute path",
+        ),
+        (
+            &[
+                "cursor",
+                "--print",
+                "--",
+                "--egress-upstream",
+                "openai",
+                "--egress-secret",
+                "openai=file:key",
+            ],
+            "absolute path in place of key",
+        ),
+        (
+            &[
+                "cursor",
+                "--print",
+                "--",
+                "--egress-upstream",
+                "a,color=red",
+            ],
+            "no option \"color\"",
+        ),
+        (
+            &["cursor", "--print", "--", "--egress-ask"],
+            "--egress-ask cannot be used here",
         ),
     ] {
         let output = cli.run(["mcp", "install"].iter().chain(args));

@@ -175,15 +175,12 @@ impl Session {
         if let Some(pids) = config.pids {
             builder = builder.pids(pids);
         }
-        if let Some(rules) = &config.egress {
+        let (mut builder, is_decided) = self.app.add_egress(builder);
+        if is_decided {
             let audit = Arc::clone(&self.app.audit);
             let (session, sandbox) = (self.name.clone(), id.clone());
-            builder = builder
-                .egress(rules.clone())
-                .on_egress(move |event| audit.write_decision(&session, &sandbox, event));
-        }
-        if config.unverified_egress {
-            builder = builder.unverified_egress();
+            builder =
+                builder.on_egress(move |event| audit.write_decision(&session, &sandbox, event));
         }
         // The lock spans the check: a session that closes meanwhile either refuses here or sees the new slot.
         let mut slots = lock(&self.slots);

@@ -1,14 +1,25 @@
 //! What sandboxes may reach, which the operator decides. Everything stays on this machine.
 
-use sandbox::Egress;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use sandbox::{
+    Capabilities, Client, Defaults, Egress, Error, MockSandboxBackend, MockSessionSource,
+    NamedUpstream, Settings,
+};
+use sandbox_mcp::{McpConfig, McpServer};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::World;
+use crate::support::{World, client_of};
 
 crate::cases![
     rules_are_the_operator_s_and_decisions_are_recorded,
     without_rules_there_is_no_network_and_that_is_said,
+    a_secret_of_the_operator_is_used_and_not_had,
+    a_backend_with_a_network_keeps_sandboxes_from_it_unless_the_operator_says_so,
+    what_cannot_be_kept_is_refused_at_the_start,
 ];
 
 /// Sends a request for the URL in `$URL` through the proxy, and prints the status.
@@ -98,4 +109,151 @@ async fn without_rules_there_is_no_network_and_that_is_said() {
     assert!(text.contains("no network"), "{text}");
     assert_eq!(world.run("echo ${HTTP_PROXY-none}").await, "none\n");
     world.finish().await;
+}
+
+/// An HTTPS server of this machine that remembers the heads of requests. Returns where it is, and the authority to trust.
+async fn start_https_server() -> (SocketAddr, String, Arc<Mutex<String>>) {
+    let certified = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let key = PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certified.cert.der().clone()], key.into())
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let heads = Arc::new(Mutex::new(String::new()));
+    let seen = Arc::clone(&heads);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(mut stream) = acceptor.accept(stream).await else {
+                continue;
+            };
+            let mut head = [0; 4096];
+            let read = stream.read(&mut head).await.unwrap_or(0);
+            seen.lock()
+                .unwrap()
+                .push_str(&String::from_utf8_lossy(&head[..read]));
+            let response =
+                b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello";
+            let _written = stream.write_all(response).await;
+            let _ended = stream.shutdown().await;
+        }
+    });
+    (address, certified.cert.pem(), heads)
+}
+
+async fn a_secret_of_the_operator_is_used_and_not_had() {
+    const SECRET: &str = "sk-live-0123456789";
+    let (address, authority, heads) = start_https_server().await;
+    let upstream = NamedUpstream::new("models", &format!("https://{address}/v1"))
+        .unwrap()
+        .authorities(authority.as_bytes())
+        .unwrap()
+        .variable("MODELS_URL")
+        .unwrap()
+        .secret(SECRET)
+        .unwrap();
+    let mut world = World::start_with(|config, dir| {
+        config.egress = Some(Egress::none().allow(&address.to_string()).unwrap());
+        config.upstreams = vec![upstream];
+        config.audit = Some(dir.join("audit"));
+    })
+    .await;
+    let text = description(&mut world, "command_run").await;
+    assert!(text.contains("need no key of their own: models."), "{text}");
+    let ask = "python3 -c \"
+import os, urllib.request
+print(urllib.request.urlopen(os.environ['MODELS_URL'] + '/chat', timeout=20).read().decode())
+\"";
+    assert_eq!(world.run(ask).await, "hello\n");
+    let head = heads.lock().unwrap().clone();
+    assert!(
+        head.starts_with("GET /v1/chat ")
+            && head.contains(&format!("authorization: Bearer {SECRET}")),
+        "{head}"
+    );
+    let visible = world
+        .run("env; cat /proc/[0-9]*/environ .sandbox/* 2>/dev/null; true")
+        .await;
+    assert!(
+        visible.contains("MODELS_URL=http://127.0.0.1:") && !visible.contains(SECRET),
+        "{visible}"
+    );
+    let lines = world.audit_lines();
+    let is_decision = |line: &Value| line["egress"]["rule"] == "upstream models";
+    assert!(lines.iter().any(is_decision), "{lines:?}");
+    assert!(!format!("{lines:?}").contains(SECRET));
+    world.finish().await;
+}
+
+/// A client of sandboxes with a network of their own, which cannot be created. The list gets whether each would have been kept
+/// from the network.
+fn networked_client(is_offline: &Arc<Mutex<Vec<bool>>>) -> Client {
+    let mut backend = MockSandboxBackend::new();
+    backend.expect_name().return_const("mock");
+    backend.expect_capabilities().returning(|| {
+        let mut capabilities = Capabilities::default();
+        capabilities.network = true;
+        capabilities.network_isolation = true;
+        capabilities
+    });
+    backend.expect_control_plane().returning(Vec::new);
+    let created = Arc::clone(is_offline);
+    backend.expect_create().returning(move |spec| {
+        created.lock().unwrap().push(spec.is_offline);
+        Err(Error::unsupported("a sandbox", "this test", "use another"))
+    });
+    let mut sessions = MockSessionSource::new();
+    sessions.expect_settle().returning(|| ());
+    Client::with_parts(Arc::new(backend), Arc::new(sessions), Defaults::default())
+}
+
+async fn a_backend_with_a_network_keeps_sandboxes_from_it_unless_the_operator_says_so() {
+    let is_offline = Arc::default();
+    for (has_network, note) in [(false, true), (true, false)] {
+        let mut config = McpConfig::default();
+        config.backend_network = has_network;
+        let mut world = World::start_on(networked_client(&is_offline), config).await;
+        let text = description(&mut world, "command_run").await;
+        assert_eq!(text.contains("no network"), note, "{text}");
+        let failed = world.fail("command_run", json!({"command": "true"})).await;
+        assert!(failed.contains("this test"), "{failed}");
+        world.finish().await;
+    }
+    assert_eq!(*is_offline.lock().unwrap(), [true, false]);
+}
+
+async fn what_cannot_be_kept_is_refused_at_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let refuse = |client: Client, configure: fn(&mut McpConfig)| {
+        let mut config = McpConfig::default();
+        configure(&mut config);
+        McpServer::new(client, config).map(drop)
+    };
+    // It has this machine's network, and nothing can keep it from that.
+    let open = || async {
+        let mut settings = Settings::default();
+        settings.local.state_dir = Some(dir.path().join("state"));
+        settings.local.isolation = "none".to_owned();
+        Client::from_settings(&settings).await.unwrap()
+    };
+    let refused = refuse(open().await, |_| {}).unwrap_err().to_string();
+    assert!(refused.contains("--egress-backend"), "{refused}");
+    refuse(open().await, |config| config.backend_network = true).unwrap();
+    refuse(open().await, |config| config.unverified_egress = true).unwrap();
+
+    let both = refuse(client_of(dir.path()).await, |config| {
+        config.backend_network = true;
+        config.egress = Some(Egress::none());
+    });
+    assert!(both.unwrap_err().to_string().contains("leave out"));
+    let twice = refuse(client_of(dir.path()).await, |config| {
+        let upstream = NamedUpstream::new("a", "https://a.example").unwrap();
+        config.upstreams = vec![upstream.clone(), upstream];
+    });
+    assert!(twice.unwrap_err().to_string().contains("two of this name"));
 }

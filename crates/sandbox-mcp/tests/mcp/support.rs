@@ -67,7 +67,12 @@ impl World {
         configure: impl FnOnce(&mut McpConfig, &std::path::Path),
     ) -> Self {
         let mut world = Self::start_silent(configure).await;
-        let opened = world
+        world.initialize().await;
+        world
+    }
+
+    async fn initialize(&mut self) {
+        let opened = self
             .request(
                 "initialize",
                 json!({
@@ -81,10 +86,8 @@ impl World {
             opened["result"]["protocolVersion"], "2025-11-25",
             "{opened}"
         );
-        world
-            .send(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}))
+        self.send(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}))
             .await;
-        world
     }
 
     /// Starts a server, and sends nothing.
@@ -94,7 +97,19 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let mut config = McpConfig::default();
         configure(&mut config, dir.path());
-        let server = McpServer::new(client_of(dir.path()).await, config).unwrap();
+        let client = client_of(dir.path()).await;
+        Self::serve(dir, McpServer::new(client, config).unwrap())
+    }
+
+    /// Starts a server with a client of its own, and begins a session.
+    pub(crate) async fn start_on(client: Client, config: McpConfig) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut world = Self::serve(dir, McpServer::new(client, config).unwrap());
+        world.initialize().await;
+        world
+    }
+
+    fn serve(dir: tempfile::TempDir, server: McpServer) -> Self {
         let (near, far) = tokio::io::duplex(1 << 20);
         let (far_reader, far_writer) = tokio::io::split(far);
         let (stop, stopped) = oneshot::channel::<()>();

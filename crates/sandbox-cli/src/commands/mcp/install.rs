@@ -141,7 +141,15 @@ fn check_options(options: &[String]) -> Result<()> {
             "after `--`: the client talks to the server that it starts over stdin and stdout; leave --http out"
         );
     }
+    options.refuse_questions().context("after `--`")?;
     options.egress.rules(None).context("after `--`")?;
+    let files = options.egress.upstreams().find_files();
+    let files = files.context("after `--`")?;
+    if let Some(file) = files.iter().find(|file| Path::new(file).is_relative()) {
+        bail!(
+            "after `--`: use an absolute path in place of {file}, because clients start the server in any directory"
+        );
+    }
     let paths = [
         ("--share", options.share.as_deref()),
         ("--audit", options.audit.as_deref()),

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use clap::Subcommand;
 use sandbox::Client;
 use sandbox_mcp::{BearerToken, McpConfig, McpServer};
@@ -73,6 +73,12 @@ struct Options {
     ttl: Duration,
     #[command(flatten)]
     egress: EgressOptions,
+    /// Let sandboxes have the network of their backend, instead of nothing or of what rules allow (Kubernetes)
+    #[arg(
+        long,
+        conflicts_with_all = ["preset", "allow", "deny", "is_asking", "is_unverified", "upstreams"]
+    )]
+    egress_backend: bool,
     /// Let the model copy files into and out of this directory, and nothing outside of it
     #[arg(long, value_name = "DIR")]
     share: Option<PathBuf>,
@@ -88,6 +94,7 @@ const EXAMPLES: &str = "Examples:
   sandbox mcp install claude-code
   sandbox mcp --audit calls.jsonl
   sandbox mcp --egress packages --egress-allow api.example.com
+  sandbox mcp --egress-upstream openai --egress-secret openai=file:/run/secrets/openai
   sandbox --backend k8s mcp --image python:3.12-slim --image node:22-slim --cpu 1 --memory 1Gi
   SANDBOX_MCP_TOKEN=$(openssl rand -hex 32) sandbox mcp --http 127.0.0.1:8931";
 
@@ -97,8 +104,12 @@ pub(crate) async fn run(args: Args, global: &Global, interrupts: &mut Interrupts
             .run_until_signal(install::run(args, global.quiet))
             .await;
     }
-    let settings = global.read_settings()?;
+    let mut settings = global.read_settings()?;
     let options = args.options;
+    if options.egress_backend {
+        // It is stronger than SANDBOX_EGRESS.
+        settings.egress = None;
+    }
     // Before anything is opened: a server without a token never listens.
     let http = options
         .http
@@ -142,10 +153,13 @@ pub(crate) async fn run(args: Args, global: &Global, interrupts: &mut Interrupts
 impl Options {
     /// # Errors
     ///
-    /// If an egress rule cannot be read.
+    /// If an egress rule, an upstream or its secret cannot be read.
     fn into_config(self, client: &Client) -> anyhow::Result<McpConfig> {
+        self.refuse_questions()?;
         let mut config = McpConfig::default();
         config.egress = self.egress.rules(client.sandbox().egress_rules())?;
+        config.upstreams = self.egress.upstreams().read()?;
+        config.backend_network = self.egress_backend;
         config.unverified_egress = self.egress.is_unverified();
         config.images = self.images;
         config.max_sandboxes = self.max_sandboxes;
@@ -158,6 +172,18 @@ impl Options {
         config.preview = self.preview;
         config.audit = self.audit;
         Ok(config)
+    }
+
+    /// # Errors
+    ///
+    /// If names are to be asked about.
+    fn refuse_questions(&self) -> anyhow::Result<()> {
+        if self.egress.is_asking() {
+            bail!(
+                "--egress-ask cannot be used here, because a client is at the other end and no terminal; use rules"
+            );
+        }
+        Ok(())
     }
 }
 
