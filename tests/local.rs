@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::{Arguments, Conclusion, Trial};
 use sandbox::{ConnectionStage, Defaults, Error, TransferReason};
 use sandbox_conformance::{Outcome, TestedBackend};
 use sandbox_testkit::peers;
@@ -26,7 +26,7 @@ fn main() -> ExitCode {
     if let Some(state_dir) = std::env::var_os(killed_pool::STATE_DIR_VARIABLE) {
         return killed_pool::run_pool(Path::new(&state_dir));
     }
-    let arguments = Arguments::from_args();
+    let arguments = sandbox_testkit::read_arguments();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -61,14 +61,29 @@ fn main() -> ExitCode {
     add("local::a_killed_pool_leaves_nothing", |backend, path| {
         Box::pin(killed_pool::a_killed_pool_leaves_nothing(backend, path))
     });
-    let conclusion = libtest_mimic::run(&arguments, trials);
+    let (alone, trials): (Vec<_>, Vec<_>) = trials.into_iter().partition(|trial| {
+        let mut names = sandbox_conformance::ALONE.iter();
+        names.any(|name| trial.name().ends_with(name))
+    });
+    let one_by_one = Arguments {
+        test_threads: Some(1),
+        ..arguments.clone()
+    };
+    let conclusions = [
+        libtest_mimic::run(&one_by_one, alone),
+        libtest_mimic::run(&arguments, trials),
+    ];
 
     let left = remaining_records(state_dir.path());
     if !left.is_empty() {
         eprintln!("left behind: {left:?}");
         return ExitCode::FAILURE;
     }
-    conclusion.exit_code()
+    if conclusions.iter().any(Conclusion::has_failed) {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
 }
 
 /// The directories of sandboxes that were not deleted.

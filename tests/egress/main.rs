@@ -19,7 +19,7 @@ use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Trial;
 use world::World;
 
 /// What a test returns: it fails with any error.
@@ -39,7 +39,7 @@ pub(crate) use cases;
 
 fn main() -> ExitCode {
     sandbox::local::init();
-    let arguments = Arguments::from_args();
+    let arguments = sandbox_testkit::read_arguments();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -17,7 +17,7 @@ use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Trial;
 
 use client::Gateway;
 
@@ -39,7 +39,7 @@ pub(crate) use tests;
 
 fn main() -> ExitCode {
     sandbox::local::init();
-    let arguments = Arguments::from_args();
+    let arguments = sandbox_testkit::read_arguments();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

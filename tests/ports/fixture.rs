@@ -15,7 +15,7 @@ use crate::support::local_client;
 const SERVER: &str = include_str!("server.py");
 pub(crate) const DOMAIN: &str = "sbx.test";
 /// The least time that a silent server has; tests wait for it.
-pub(crate) const SILENCE: Duration = Duration::from_secs(2);
+pub(crate) const SILENCE: Duration = Duration::from_secs(5);
 
 pub(crate) struct Fixture {
     pub(crate) client: Client,

@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use fixture::Fixture;
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Failed, Trial};
 
 /// What a test returns: it fails with any error.
 pub(crate) type Outcome<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -40,7 +40,7 @@ pub(crate) use cases;
 
 fn main() -> ExitCode {
     sandbox::local::init();
-    let arguments = Arguments::from_args();
+    let arguments = sandbox_testkit::read_arguments();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

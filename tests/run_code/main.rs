@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fixture::{Fixture, parse, token};
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Failed, Trial};
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
 
@@ -29,7 +29,7 @@ type Case = (&'static str, fn(Arc<Fixture>) -> Running);
 
 fn main() -> ExitCode {
     sandbox::local::init();
-    let arguments = Arguments::from_args();
+    let arguments = sandbox_testkit::read_arguments();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

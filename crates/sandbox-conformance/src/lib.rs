@@ -38,7 +38,8 @@
 //!
 //! Each call of the function must return a client that shares nothing with the others, because the
 //! tests use several as if they were several programs. If the backend needs an image, set it in
-//! `Defaults::image`: one with `sh` and the usual tools of a small system, such as busybox.
+//! `Defaults::image`: one with `sh` and the usual tools of a small system, such as busybox. The cases of [`ALONE`] fail if
+//! others fill the memory of the process meanwhile.
 //!
 //! A backend without some feature can leave out the tests of it: each module has its own list of
 //! [`Case`]s, and [`Case::name`] can be filtered. [`Case`] also helps to write tests of your
@@ -74,6 +75,10 @@ use libtest_mimic::Trial;
 use tokio::runtime::Handle;
 
 pub use case::{Case, Outcome, TestedBackend};
+
+/// The ends of the names of cases that measure the memory of this process: they have to run before the others, and one
+/// after another.
+pub const ALONE: &[&str] = &["commands::a_gibibyte_of_output_is_capped_in_little_memory"];
 
 /// All cases as trials of one backend, which run on `runtime`.
 pub fn trials(backend: &TestedBackend, runtime: &Handle) -> Vec<Trial> {

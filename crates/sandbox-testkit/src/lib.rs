@@ -1,10 +1,12 @@
 //! Helpers for the tests of all crates: real peers, faulty streams, a backend of one running server,
-//! and a fake API server of Kubernetes (feature `apiserver`).
+//! a fake API server of Kubernetes (feature `apiserver`), and the arguments of test programs.
 
 #[cfg(feature = "apiserver")]
 pub mod apiserver;
+mod arguments;
 pub mod faults;
 pub mod peers;
 mod single_sandbox_backend;
 
+pub use arguments::read_arguments;
 pub use single_sandbox_backend::SingleSandboxBackend;

@@ -20,11 +20,11 @@ mod support;
 
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Trial;
 
 fn main() -> ExitCode {
     sandbox::local::init();
-    let arguments = Arguments::from_args();
+    let arguments = sandbox_testkit::read_arguments();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
