@@ -212,12 +212,15 @@ async fn headers_name_a_port_as_hosts_do(fixture: Arc<Fixture>) -> Outcome {
 async fn a_closed_port_is_reported(fixture: Arc<Fixture>) -> Outcome {
     let sandbox = &fixture.sandbox;
     let token = fixture.token_for(sandbox, 1, 60);
-    for (accept, is_page) in [("*/*", false), ("text/html,*/*", true)] {
-        let request = format!(
+    let requests = ["*/*", "text/html,*/*"].map(|accept| {
+        format!(
             "GET / HTTP/1.1\r\nHost: 1-{}.sbx.test\r\nAccept: {accept}\r\nCookie: __Host-sandbox-preview={token}\r\nConnection: close\r\n\r\n",
             sandbox.id()
-        );
-        let response = fixture.send(&request).await?;
+        )
+    });
+    // At once, because the gateway waits for the port to be opened.
+    let (json, page) = tokio::try_join!(fixture.send(&requests[0]), fixture.send(&requests[1]))?;
+    for (response, is_page) in [(json, false), (page, true)] {
         assert_eq!(response.status, 502);
         assert!(
             response
