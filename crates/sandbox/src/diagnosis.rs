@@ -71,10 +71,12 @@ async fn diagnose(
     error: &Error,
 ) -> Result<Diagnosis> {
     let first = backend.diagnose(id).await?;
-    let was_dialling =
-        matches!(error, Error::Connection(inner) if inner.stage == ConnectionStage::Dial);
-    // A connection that was never established does not announce an end.
-    if first.is_final || was_dialling {
+    // Neither a connection that was never established announces an end, nor one whose server refuses a channel.
+    let announces_end = match error {
+        Error::Connection(inner) => inner.stage != ConnectionStage::Dial && !inner.is_refusal,
+        _ => true,
+    };
+    if first.is_final || !announces_end {
         return Ok(first);
     }
     match tokio::time::timeout(FINAL_EVENT_TIMEOUT, has_final_event(backend, id)).await {

@@ -13,6 +13,9 @@ pub struct ConnectionError {
     pub stage: ConnectionStage,
     /// The problem and, if known, what to do.
     pub message: String,
+    /// Whether the server has answered and refused, as it does where nothing listens on a port: then the connection is
+    /// alive, and so is the sandbox.
+    pub is_refusal: bool,
     /// What happened to the sandbox, according to the backend.
     pub diagnosis: Option<String>,
     /// The cause.

@@ -220,8 +220,21 @@ impl Error {
             id: None,
             stage,
             message: message.into(),
+            is_refusal: false,
             diagnosis: None,
             source,
+        }))
+    }
+
+    /// Creates an error for a channel that the server refuses to open, over a connection that goes on.
+    pub fn refused_channel(message: impl Into<String>) -> Self {
+        Self::Connection(Box::new(ConnectionError {
+            id: None,
+            stage: ConnectionStage::Channel,
+            message: message.into(),
+            is_refusal: true,
+            diagnosis: None,
+            source: None,
         }))
     }
 

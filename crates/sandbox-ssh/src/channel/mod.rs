@@ -209,5 +209,5 @@ fn refused_error(reason: &ChannelOpenFailure, target: &str, option: &str) -> Err
         }
         _ => format!("nothing answers at {target} inside it"),
     };
-    Error::connection(ConnectionStage::Channel, message, None)
+    Error::refused_channel(message)
 }

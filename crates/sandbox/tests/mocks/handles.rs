@@ -147,6 +147,36 @@ async fn a_lost_connection_has_the_diagnosis_of_the_backend() {
     assert_eq!(direct.to_string(), error.to_string());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_refused_port_is_reported_at_once() {
+    let mut session = MockSession::new();
+    session.expect_open_stream().returning(|_, _| {
+        Err(Error::refused_channel(
+            "nothing answers at localhost:1 inside it",
+        ))
+    });
+    let mut backend = base_backend();
+    backend
+        .expect_events()
+        .returning(|_| Ok(Box::pin(stream::pending())));
+    backend
+        .expect_diagnose()
+        .returning(|_| Ok(Diagnosis::default()));
+    let sbx = client(backend, sessions(session))
+        .sandbox()
+        .id("sbx-x")
+        .create()
+        .await
+        .unwrap();
+    let begun = tokio::time::Instant::now();
+    let error = sbx.open_port(1).await.err().unwrap();
+    assert_eq!(begun.elapsed(), Duration::ZERO, "no end is waited for");
+    assert_eq!(
+        error.to_string(),
+        "the connection to sandbox sbx-x failed: nothing answers at localhost:1 inside it"
+    );
+}
+
 #[tokio::test]
 async fn scoped_deletes_after_success_and_after_failure() {
     let client = client(backend(2, vec![]), sessions(MockSession::new()));
