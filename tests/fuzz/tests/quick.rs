@@ -7,9 +7,12 @@
 )]
 
 use std::path::Path;
+use std::sync::Mutex;
 
 /// Mutations of the corpus, and random bytes, for each target.
 const CASES: u64 = 400;
+/// How many cases run at once: a case waits for the peer's responses, and each thread has a peer of its own.
+const THREADS: usize = 4;
 
 /// xorshift64. It needs no quality, but the same numbers on every machine.
 struct Random(u64);
@@ -74,12 +77,20 @@ fn run_quick(name: &str) {
         let case = std::panic::catch_unwind(|| target(bytes));
         assert!(case.is_ok(), "{name} failed with {bytes:?}");
     };
-    corpus.iter().for_each(|bytes| run(bytes));
     let cases = std::env::var("SANDBOX_FUZZ_CASES").map_or(CASES, |cases| cases.parse().unwrap());
     let mut random = Random(0x5eed);
-    for _ in 0..cases {
-        run(&random.mutation(&corpus));
-    }
+    let mutations: Vec<Vec<u8>> = (0..cases).map(|_| random.mutation(&corpus)).collect();
+    let all = Mutex::new(corpus.iter().chain(&mutations));
+    let next = || all.lock().unwrap().next();
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                while let Some(bytes) = next() {
+                    run(bytes);
+                }
+            });
+        }
+    });
 }
 
 #[test]
