@@ -42,7 +42,7 @@ cargo xtask bench pool    time takes from a pool next to cold creations: locally
 cargo xtask bench python  time the Python package of target/wheels next to the facade, paramiko and asyncssh
 cargo xtask bench ssh     time the SSH engine next to OpenSSH, rsync, paramiko and asyncssh (--help)
 cargo xtask bench k8s     time sandboxes on a cluster next to plain Pods and kubectl
-                          (parts: start, exec, transfer, crowd, pool; then routes of pool, rows of start)
+                          (parts: start, exec, transfer, crowd, pool; then routes of pool, or shared; rows of start)
 cargo xtask bench scale   measure one client with 100, 1,000 and 10,000 sandboxes of a fake API server
 ";
 

@@ -37,7 +37,7 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
         .block_on(measure(args))
 }
 
-/// Measures the named parts, or all but `pool`. Other words name routes of `pool` and rows of `start`.
+/// Measures the named parts, or all but `pool`. Other words name routes of `pool` (or `shared`) and rows of `start`.
 async fn measure(parts: &[&str]) -> Result<()> {
     let wanted = |part: &str| parts.is_empty() || parts.contains(&part);
     let cluster = Cluster::connect().await?;

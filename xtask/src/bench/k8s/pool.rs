@@ -9,7 +9,7 @@ use crate::bench::pool;
 /// How many clients claim from a shared pool at once.
 const CLAIMERS: usize = 8;
 
-/// Times the named routes, or all of them.
+/// Times the named routes, or all of them. With `shared`, only the pool that processes share.
 pub(super) async fn measure(cluster: &Cluster, named: &[&str]) -> Result<()> {
     let is_named = |over: &str| named.contains(&over);
     let all = !ROUTES.iter().any(|(_, over)| is_named(over));
@@ -23,7 +23,11 @@ pub(super) async fn measure(cluster: &Cluster, named: &[&str]) -> Result<()> {
             .map(|_| cluster.client(Mode::Inject, route).0)
             .collect();
         let over = format!("on a cluster, {over}");
-        pool::measure(&client, &client.sandbox(), &claimers, &over).await?;
+        if is_named("shared") {
+            pool::measure_shared(&client, &client.sandbox(), &claimers, &over).await?;
+        } else {
+            pool::measure(&client, &client.sandbox(), &claimers, &over).await?;
+        }
         println!("* requests: {}", requests.summary());
     }
     Ok(())

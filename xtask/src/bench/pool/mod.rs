@@ -107,6 +107,28 @@ pub(super) async fn measure(
     Ok(())
 }
 
+/// Times only the pool that the claimers share.
+#[cfg(feature = "bench-k8s")]
+pub(super) async fn measure_shared(
+    client: &Client,
+    sandboxes: &SandboxBuilder,
+    claimers: &[Client],
+    over: &str,
+) -> Result<()> {
+    let rows = shared::measure(client, sandboxes, claimers, (TAKES, BATCH)).await?;
+    let lines: Vec<_> = rows
+        .iter()
+        .map(|row| (row.name.as_str(), Some(&row.figures)))
+        .collect();
+    let first = lines.first().map_or(COLD, |(name, _)| name);
+    table(
+        &format!("From a take to the first output, {over}"),
+        first,
+        &lines,
+    );
+    Ok(())
+}
+
 /// Takes one after another while the pool refills. Before each batch the pool is full, and some
 /// sandboxes are created without it.
 async fn take_one_by_one(
