@@ -6,12 +6,14 @@
 //! | [`bind`] | the binary `sandbox-sshd` | listens on IPv4 and IPv6 |
 //! | [`tune_accepted`] | `sandbox-sshd` | sets the options of an accepted connection |
 //! | [`reset_when_closed`] | `sandbox`, `sandbox-sshd` | ends a forwarded connection that was cut off |
+//! | [`descriptor_limit`] | `sandbox-egress`, `sandbox-sshd` | bounds connections that nobody asked for |
 
 #[cfg(unix)]
 mod accept;
 #[cfg(unix)]
 mod bind;
 mod connect;
+mod descriptors;
 mod reset;
 
 #[cfg(unix)]
@@ -19,4 +21,5 @@ pub use accept::tune_accepted;
 #[cfg(unix)]
 pub use bind::bind;
 pub use connect::connect;
+pub use descriptors::descriptor_limit;
 pub use reset::reset_when_closed;

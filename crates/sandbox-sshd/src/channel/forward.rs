@@ -15,8 +15,11 @@ use super::hosts;
 use super::input::InputReader;
 use super::io::{ChannelIo, send_unless_closed};
 use super::output::{ChannelClosed, Output};
-use super::pump::LARGE;
 
+/// Bytes of a read from a stream that is quiet, and from one whose last read filled that. There may be a thousand streams, and
+/// most are quiet.
+const SMALL: usize = 2 << 10;
+const LARGE: usize = 32 << 10;
 /// Timeout of connecting to a port or socket.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a peer may take none of the rest of an input whose client has left.
@@ -167,14 +170,19 @@ async fn send_output(
     output: &Output,
     is_reset: &AtomicBool,
 ) -> Result<(), Stop> {
-    let mut buffer = bytes::BytesMut::new();
+    let mut capacity = SMALL;
     loop {
-        buffer.reserve(LARGE);
+        output.wait_for_room().await;
+        // A new one each time, because what is left of one keeps all of it.
+        let mut buffer = bytes::BytesMut::with_capacity(capacity);
         match reader.read_buf(&mut buffer).await {
             // A reset is reported once, by whichever call is first.
             Ok(0) if !is_reset.load(Ordering::Relaxed) => return Ok(output.send_eof().await?),
             Ok(0) | Err(_) => return Err(Stop::Reset),
-            Ok(_) => output.send_stdout(buffer.split().freeze()).await?,
+            Ok(read) => {
+                capacity = if read < SMALL { SMALL } else { LARGE };
+                output.send_stdout(buffer.freeze()).await?;
+            }
         }
     }
 }

@@ -9,3 +9,4 @@ pub(crate) mod io;
 pub(crate) mod output;
 pub(crate) mod pump;
 pub(crate) mod signals;
+pub(crate) mod write_backlog;

@@ -16,6 +16,7 @@ use tokio::io::AsyncWrite;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::signals::to_russh;
+use super::write_backlog::WriteBacklog;
 
 /// The channel is closed, so nothing can be sent on it.
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +57,8 @@ pub(crate) struct Output {
     ended: Arc<AtomicBool>,
     /// The client is the SDK's own, which understands notices.
     accepts_notices: bool,
+    /// What has to be short before more is read. Without one, the client's window is enough.
+    backlog: Option<Arc<WriteBacklog>>,
 }
 
 impl Output {
@@ -69,6 +72,20 @@ impl Output {
             handle,
             ended: Arc::default(),
             accepts_notices,
+            backlog: None,
+        }
+    }
+
+    /// Lets [`wait_for_room`](Self::wait_for_room) wait while the connection has much to send.
+    pub(crate) fn with_backlog(mut self, backlog: Arc<WriteBacklog>) -> Self {
+        self.backlog = Some(backlog);
+        self
+    }
+
+    /// Waits until more may be read for this output.
+    pub(crate) async fn wait_for_room(&self) {
+        if let Some(backlog) = &self.backlog {
+            backlog.wait_until_short().await;
         }
     }
 

@@ -11,9 +11,9 @@ use russh::{Channel, ChannelId, ChannelOpenFailure, Pty};
 use sandbox_core::protocol;
 use tokio::sync::mpsc;
 
+use super::forwarded_channels::{ForwardedChannels, NewChannel};
 use super::owner::OpenConnection;
 use super::request::{ForwardTarget, Request, UnstartedChannel};
-use super::reverse::{ForwardedChannels, NewChannel};
 use super::ssh_config;
 use super::state::ServerState;
 use crate::channel::backlog::Backlog;
@@ -21,6 +21,7 @@ use crate::channel::gate::ReadGate;
 use crate::channel::input::{InputWriter, new_input};
 use crate::channel::io::{ChannelIo, Control};
 use crate::channel::output::Output;
+use crate::channel::write_backlog::WriteBacklog;
 use crate::lifetime::Activity;
 use crate::process::pty::Terminal;
 
@@ -54,17 +55,19 @@ impl Channels {
     pub(crate) fn new(
         server: Arc<ServerState>,
         gate: Arc<ReadGate>,
+        write_backlog: Arc<WriteBacklog>,
         connection: Arc<OpenConnection>,
     ) -> Self {
         let home = server.config.home.clone();
-        let forwarded = ForwardedChannels::new(move || {
+        let create = move || {
             let (input_writer, input) = new_input(Backlog::new(home.clone()));
             let (control, controls) = mpsc::channel(1);
             NewChannel {
                 writer: (input_writer, control),
                 reader: (input, controls),
             }
-        });
+        };
+        let forwarded = ForwardedChannels::new(create, write_backlog);
         Self {
             server,
             gate,
@@ -82,6 +85,7 @@ impl Channels {
     /// Adds a channel that this side has opened, once the client has confirmed it.
     pub(crate) fn add_forwarded(&mut self, id: ChannelId) {
         self.server.lifetime.touch();
+        self.forget_ended();
         if let Some((input, control)) = self.forwarded.take_writer(id) {
             let entry = Entry {
                 input,
@@ -103,8 +107,7 @@ impl Channels {
             return None;
         }
         self.server.lifetime.touch();
-        // russh does not report the close of a channel that this side closed first.
-        self.entries.retain(|_, entry| !entry.control.is_closed());
+        self.forget_ended();
         if self.entries.len() >= self.server.config.max_channels {
             return None;
         }
@@ -137,6 +140,11 @@ impl Channels {
             },
         );
         Some(id)
+    }
+
+    /// russh does not report the close of a channel that this side closed first.
+    fn forget_ended(&mut self) {
+        self.entries.retain(|_, entry| !entry.control.is_closed());
     }
 
     /// Starts a task for a request. Returns `false` if the channel is already in use, or if the
@@ -274,6 +282,7 @@ impl Channels {
 
     /// Removes a channel that the client closed.
     pub(crate) fn remove(&mut self, id: ChannelId) {
+        self.forwarded.forget(id);
         let removed = self.entries.remove(&id);
         // The end of a channel on which nothing was started does not defer the idle timeout.
         if removed.is_some_and(|entry| entry.unstarted.is_none()) {

@@ -10,6 +10,7 @@ use super::handler::ConnectionHandler;
 use super::state::ServerState;
 use super::transport::Transport;
 use crate::channel::gate::ReadGate;
+use crate::channel::write_backlog::WriteBacklog;
 
 /// Serves a stream until either side ends it, the server stops, or the login takes too long.
 pub(crate) async fn serve<S>(server: Arc<ServerState>, stream: S)
@@ -20,13 +21,20 @@ where
     // russh runs the session in a task of its own, which must not outlive this one.
     let _kill_when_dropped = kill.clone().drop_guard();
     let gate = Arc::new(ReadGate::default());
+    let backlog = Arc::new(WriteBacklog::default());
     let authenticated = Arc::new(AtomicBool::new(false));
     let pending = server.pending_logins.add(kill.clone());
     let connection = server.owner.add_connection(kill.clone());
-    let transport = Transport::new(stream, Arc::clone(&gate), kill.clone());
+    let transport = Transport::new(
+        stream,
+        Arc::clone(&gate),
+        Arc::clone(&backlog),
+        kill.clone(),
+    );
     let handler = ConnectionHandler::new(
         Arc::clone(&server),
         gate,
+        backlog,
         Arc::clone(&authenticated),
         pending,
         connection,

@@ -23,6 +23,7 @@ use super::state::ServerState;
 use crate::channel::gate::ReadGate;
 use crate::channel::io::Control;
 use crate::channel::signals;
+use crate::channel::write_backlog::WriteBacklog;
 use crate::lifetime::{Activity, ActivityGuard};
 use crate::process::pty::terminal_size;
 
@@ -44,12 +45,18 @@ impl ConnectionHandler {
     pub(crate) fn new(
         server: Arc<ServerState>,
         gate: Arc<ReadGate>,
+        write_backlog: Arc<WriteBacklog>,
         authenticated: Arc<AtomicBool>,
         pending: PendingLogin,
         connection: Arc<OpenConnection>,
     ) -> Self {
         Self {
-            channels: Channels::new(Arc::clone(&server), gate, Arc::clone(&connection)),
+            channels: Channels::new(
+                Arc::clone(&server),
+                gate,
+                write_backlog,
+                Arc::clone(&connection),
+            ),
             connection,
             server,
             authenticated,
@@ -182,7 +189,7 @@ impl Handler for ConnectionHandler {
         _port: u32,
         _session: &mut Session,
     ) -> Result<bool, Self::Error> {
-        Ok(self.grant.take().is_some())
+        Ok(self.grant.take().map(Grant::hand_over).is_some())
     }
 
     async fn channel_open_confirmation(

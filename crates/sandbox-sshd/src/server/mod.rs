@@ -3,6 +3,7 @@
 mod channels;
 mod claim;
 mod connection;
+mod forwarded_channels;
 mod handler;
 mod keys;
 mod logins;

@@ -3,44 +3,62 @@
 //!
 //! There is one for the whole sandbox, on its loopback interface, and at most one client serves it. Once bound, the port
 //! stays bound: while no client serves it, connections are reset. So no program inside can take the port, and the
-//! sandbox is offline, never open, when its client is gone.
+//! sandbox is offline, never open, when its client is gone. A client that hands the port over to another SSH connection of its
+//! own (`cancel-tcpip-forward`) is not gone: connections wait for that one.
+//!
+//! Programs inside may open as many connections as they like. So many are carried; the others wait, first in the backlog of
+//! the kernel, where they cost this process nothing.
 
-use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use russh::ChannelId;
-use russh::server::Handle;
+use russh::server::{Handle, Msg};
+use russh::{Channel, ChannelOpenFailure};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::forwarded_channels::ForwardedChannels;
 use crate::channel::forward;
-use crate::channel::input::{InputReader, InputWriter};
-use crate::channel::io::{ChannelIo, Control};
+use crate::channel::io::ChannelIo;
 use crate::channel::output::Output;
 use crate::lifetime::{Activity, Lifetime};
 use crate::lock::lock;
 
-/// Connections that one client serves at once. More wait in the backlog of the kernel.
-const MAX_CONNECTIONS: usize = 256;
-/// The backlog of connections that wait.
-const BACKLOG: u32 = 1024;
-/// How long the client may take to accept a connection.
-const ACCEPT_TIMEOUT: Duration = Duration::from_secs(15);
+/// Connections that one client serves at once, if there are descriptors for them. More wait in the backlog of the kernel.
+const MAX_CONNECTIONS: usize = 1000;
+/// One in so many descriptors of this process is for these connections. The others are for commands and files.
+const DESCRIPTOR_SHARE: usize = 2;
+/// The backlog of connections that wait. The kernel may have a lower limit (`net.core.somaxconn`). Beyond it, a connection is
+/// neither made nor refused: the kernel of the program tries again.
+const BACKLOG: u32 = 4096;
+/// How long the client may take to accept a connection, also while it has no room for another one.
+const ACCEPT_TIMEOUT: Duration = Duration::from_secs(30);
+/// The pause before a client that had no room is asked again.
+const NO_ROOM_PAUSE: Duration = Duration::from_millis(20);
+/// How long connections wait for the SSH connection that a client hands the port over to.
+const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Delay after a failed accept.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
 /// The port of a sandbox, and who serves it.
-#[derive(Default)]
-pub(crate) struct ReversePort(Mutex<State>);
+pub(crate) struct ReversePort {
+    state: Mutex<State>,
+    /// Also of connections that a former holder still carries.
+    room: Arc<Semaphore>,
+    /// Notified when there is a holder.
+    held: Notify,
+}
 
 #[derive(Default)]
 struct State {
     bound: Option<Bound>,
     holder: Option<Arc<Holder>>,
+    /// Until when another SSH connection of the last holder is expected.
+    handed_over: Option<Instant>,
 }
 
 /// The bound port. Dropping it releases the port.
@@ -56,9 +74,12 @@ struct Holder {
     address: String,
     channels: Arc<ForwardedChannels>,
     lifetime: Arc<Lifetime>,
-    room: Arc<Semaphore>,
-    /// Cancelled when the client stops serving the port.
+    /// Held by the one connection that asks a client again that had no room.
+    asking_again: tokio::sync::Mutex<()>,
+    /// Cancelled when the client serves the port no more.
     released: CancellationToken,
+    /// Cancelled when that was not announced: connections that it has not accepted are lost.
+    gone: CancellationToken,
 }
 
 /// That a client serves the port. Dropping it stops that.
@@ -80,6 +101,16 @@ pub(crate) enum PortError {
     OtherPort(u16),
     #[error("it cannot be bound: {0}")]
     NotBound(#[from] std::io::Error),
+}
+
+impl Default for ReversePort {
+    fn default() -> Self {
+        Self {
+            state: Mutex::default(),
+            room: Arc::new(Semaphore::new(max_connections())),
+            held: Notify::new(),
+        }
+    }
 }
 
 impl Drop for Bound {
@@ -107,7 +138,7 @@ impl ReversePort {
             return Err(PortError::NotLoopback(address.to_owned()));
         }
         let asked = u16::try_from(port).map_err(|_| PortError::NoPort)?;
-        let mut state = lock(&self.0);
+        let mut state = lock(&self.state);
         if state.holder.is_some() {
             return Err(PortError::Held);
         }
@@ -126,10 +157,14 @@ impl ReversePort {
             address: address.to_owned(),
             channels,
             lifetime,
-            room: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            asking_again: tokio::sync::Mutex::default(),
             released: CancellationToken::new(),
+            gone: CancellationToken::new(),
         });
         state.holder = Some(Arc::clone(&holder));
+        state.handed_over = None;
+        drop(state);
+        self.held.notify_waiters();
         let grant = Grant {
             port: Arc::clone(self),
             holder,
@@ -150,21 +185,53 @@ impl ReversePort {
         })
     }
 
-    fn holder(&self) -> Option<Arc<Holder>> {
-        lock(&self.0).holder.clone()
+    /// Returns who serves the port; `None` if there is nobody, and nobody is expected.
+    async fn wait_for_holder(&self) -> Option<Arc<Holder>> {
+        loop {
+            let mut held = std::pin::pin!(self.held.notified());
+            // Whoever comes from here on is noticed.
+            held.as_mut().enable();
+            let expected = {
+                let state = lock(&self.state);
+                if let Some(holder) = &state.holder {
+                    return Some(Arc::clone(holder));
+                }
+                state.handed_over?
+            };
+            tokio::time::timeout_at(expected, held).await.ok()?;
+        }
+    }
+}
+
+impl Grant {
+    /// Lets connections wait for another SSH connection of the same client.
+    pub(crate) fn hand_over(self) {
+        lock(&self.port.state).handed_over = Some(Instant::now() + HAND_OVER_TIMEOUT);
+        self.holder.released.cancel();
     }
 }
 
 impl Drop for Grant {
     fn drop(&mut self) {
-        self.holder.released.cancel();
-        let mut state = lock(&self.port.0);
+        // It was handed over otherwise.
+        if !self.holder.released.is_cancelled() {
+            self.holder.gone.cancel();
+            self.holder.released.cancel();
+        }
+        let mut state = lock(&self.port.state);
         if let Some(current) = &state.holder
             && Arc::ptr_eq(current, &self.holder)
         {
             state.holder = None;
         }
     }
+}
+
+/// How many connections are carried at once. A flood from inside must leave descriptors for commands.
+fn max_connections() -> usize {
+    sandbox_net::descriptor_limit().map_or(MAX_CONNECTIONS, |limit| {
+        (limit / DESCRIPTOR_SHARE).clamp(1, MAX_CONNECTIONS)
+    })
 }
 
 /// Accepts connections as long as the server lives, and passes them to whoever serves the port.
@@ -178,18 +245,9 @@ async fn accept(port: Weak<ReversePort>, listener: TcpListener, number: u16) {
                 continue;
             }
         };
-        let holder = port.upgrade().and_then(|port| port.holder());
-        let Some(holder) = holder else {
+        let Some((holder, permit)) = wait_for_room(&port).await else {
             sandbox_net::reset_when_closed(&stream);
             continue;
-        };
-        let room = Arc::clone(&holder.room);
-        let permit = tokio::select! {
-            permit = room.acquire_owned() => permit,
-            () = holder.released.cancelled() => {
-                sandbox_net::reset_when_closed(&stream);
-                continue;
-            }
         };
         tokio::spawn(async move {
             let _permit = permit;
@@ -198,18 +256,26 @@ async fn accept(port: Weak<ReversePort>, listener: TcpListener, number: u16) {
     }
 }
 
+/// Waits until whoever serves the port has room for a connection; `None` if there is nobody.
+async fn wait_for_room(port: &Weak<ReversePort>) -> Option<(Arc<Holder>, OwnedSemaphorePermit)> {
+    loop {
+        let port = port.upgrade()?;
+        let holder = port.wait_for_holder().await?;
+        let room = Arc::clone(&port.room);
+        tokio::select! {
+            permit = room.acquire_owned() => return Some((holder, permit.ok()?)),
+            () = holder.released.cancelled() => {}
+        }
+    }
+}
+
 /// Opens a channel for a connection, and copies between the two.
 async fn carry(stream: TcpStream, peer: SocketAddr, port: u16, holder: &Holder) {
     let _activity = holder.lifetime.begin(Activity::Channel);
-    let opening = holder.handle.channel_open_forwarded_tcpip(
-        holder.address.as_str(),
-        port.into(),
-        peer.ip().to_string(),
-        peer.port().into(),
-    );
+    let opening = open_channel(peer, port, holder);
     let opened = tokio::select! {
         opened = tokio::time::timeout(ACCEPT_TIMEOUT, opening) => opened,
-        () = holder.released.cancelled() => return sandbox_net::reset_when_closed(&stream),
+        () = holder.gone.cancelled() => return sandbox_net::reset_when_closed(&stream),
     };
     let Ok(Ok(channel)) = opened else {
         tracing::debug!("the client did not accept a connection to the way out");
@@ -219,7 +285,8 @@ async fn carry(stream: TcpStream, peer: SocketAddr, port: u16, holder: &Holder) 
     // The reading half is dropped: its bounded queue would block the whole connection.
     let (_, writer) = channel.split();
     let input = holder.channels.take_reader(id);
-    let output = Output::new(writer, holder.handle.clone(), false);
+    let output = Output::new(writer, holder.handle.clone(), false)
+        .with_backlog(holder.channels.write_backlog());
     let Some((input, control)) = input else {
         return sandbox_net::reset_when_closed(&stream);
     };
@@ -236,66 +303,38 @@ async fn carry(stream: TcpStream, peer: SocketAddr, port: u16, holder: &Holder) 
     }
 }
 
-/// Both ends of the input of a channel that this side has opened.
-///
-/// The connection learns of the channel when the client confirms it, and so does the task that has opened it, in either order.
-/// Whoever is first creates the input.
-pub(crate) struct ForwardedChannels {
-    create: Box<dyn Fn() -> NewChannel + Send + Sync>,
-    waiting: Mutex<HashMap<ChannelId, Waiting>>,
+/// Opens a channel. While the client has no room for it, it is asked again: for one connection at a time, in the order in
+/// which they were refused.
+async fn open_channel(
+    peer: SocketAddr,
+    port: u16,
+    holder: &Holder,
+) -> Result<Channel<Msg>, russh::Error> {
+    let open = || {
+        holder.handle.channel_open_forwarded_tcpip(
+            holder.address.as_str(),
+            port.into(),
+            peer.ip().to_string(),
+            peer.port().into(),
+        )
+    };
+    let mut opened = open().await;
+    if !is_without_room(&opened) {
+        return opened;
+    }
+    let _asking = holder.asking_again.lock().await;
+    while is_without_room(&opened) {
+        tokio::time::sleep(NO_ROOM_PAUSE).await;
+        opened = open().await;
+    }
+    opened
 }
 
-/// The input and the control requests of a new channel.
-pub(crate) struct NewChannel {
-    pub(crate) writer: (InputWriter, mpsc::Sender<Control>),
-    pub(crate) reader: (InputReader, mpsc::Receiver<Control>),
-}
-
-/// What the other side has not taken yet.
-enum Waiting {
-    Writer((InputWriter, mpsc::Sender<Control>)),
-    Reader((InputReader, mpsc::Receiver<Control>)),
-}
-
-impl ForwardedChannels {
-    pub(crate) fn new(create: impl Fn() -> NewChannel + Send + Sync + 'static) -> Arc<Self> {
-        Arc::new(Self {
-            create: Box::new(create),
-            waiting: Mutex::default(),
-        })
-    }
-
-    /// Takes the side of the connection; `None` if it was taken.
-    pub(crate) fn take_writer(
-        &self,
-        id: ChannelId,
-    ) -> Option<(InputWriter, mpsc::Sender<Control>)> {
-        let mut waiting = lock(&self.waiting);
-        match waiting.remove(&id) {
-            Some(Waiting::Writer(writer)) => Some(writer),
-            Some(Waiting::Reader(_)) => None,
-            None => {
-                let NewChannel { writer, reader } = (self.create)();
-                waiting.insert(id, Waiting::Reader(reader));
-                Some(writer)
-            }
-        }
-    }
-
-    /// Takes the side of the task; `None` if it was taken.
-    pub(crate) fn take_reader(
-        &self,
-        id: ChannelId,
-    ) -> Option<(InputReader, mpsc::Receiver<Control>)> {
-        let mut waiting = lock(&self.waiting);
-        match waiting.remove(&id) {
-            Some(Waiting::Reader(reader)) => Some(reader),
-            Some(Waiting::Writer(_)) => None,
-            None => {
-                let NewChannel { writer, reader } = (self.create)();
-                waiting.insert(id, Waiting::Writer(writer));
-                Some(reader)
-            }
-        }
-    }
+fn is_without_room(opened: &Result<Channel<Msg>, russh::Error>) -> bool {
+    matches!(
+        opened,
+        Err(russh::Error::ChannelOpenFailure(
+            ChannelOpenFailure::ResourceShortage
+        ))
+    )
 }

@@ -19,6 +19,7 @@ use tokio::time::Sleep;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::channel::gate::ReadGate;
+use crate::channel::write_backlog::WriteBacklog;
 
 /// Above the windows of ten busy channels of 2 MiB, or of six bulk channels of 8 MiB.
 const CAPACITY: usize = 64 << 20;
@@ -34,19 +35,27 @@ pub(crate) struct Transport<S> {
     /// A flush was requested and has not completed.
     flush: bool,
     capacity: usize,
+    /// Those wait for it that fill it.
+    backlog: Arc<WriteBacklog>,
     gate: Arc<ReadGate>,
     killed: Pin<Box<WaitForCancellationFutureOwned>>,
     linger: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Transport<S> {
-    pub(crate) fn new(inner: S, gate: Arc<ReadGate>, kill: CancellationToken) -> Self {
+    pub(crate) fn new(
+        inner: S,
+        gate: Arc<ReadGate>,
+        backlog: Arc<WriteBacklog>,
+        kill: CancellationToken,
+    ) -> Self {
         let killed = Box::pin(kill.cancelled_owned());
         Self {
             inner,
             pending: VecDeque::new(),
             flush: false,
             capacity: CAPACITY,
+            backlog,
             gate,
             killed,
             linger: None,
@@ -61,7 +70,10 @@ impl<S: AsyncWrite + Unpin> Transport<S> {
             let (front, _) = self.pending.as_slices();
             match ready!(Pin::new(&mut self.inner).poll_write(cx, front)) {
                 Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Ok(written) => drop(self.pending.drain(..written)),
+                Ok(written) => {
+                    drop(self.pending.drain(..written));
+                    self.backlog.set(self.pending.len());
+                }
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
@@ -118,7 +130,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Transport<S> {
         }
         let room = this.capacity.saturating_sub(this.pending.len());
         let buffered = room.min(buf.len() - sent);
-        this.pending.extend(&buf[sent..sent + buffered]);
+        if buffered > 0 {
+            this.pending.extend(&buf[sent..sent + buffered]);
+            this.backlog.set(this.pending.len());
+        }
         // If nothing was accepted, `poll_drain` above has registered the waker.
         if sent + buffered == 0 && !buf.is_empty() {
             Poll::Pending
@@ -164,7 +179,12 @@ mod tests {
     #[tokio::test]
     async fn writes_are_accepted_while_the_peer_does_not_read_and_arrive_in_order() {
         let (near, mut far) = tokio::io::duplex(1000);
-        let mut near = Transport::new(near, Arc::default(), CancellationToken::new());
+        let mut near = Transport::new(
+            near,
+            Arc::default(),
+            Arc::default(),
+            CancellationToken::new(),
+        );
         let data: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect();
         for part in data.chunks(70_001) {
             near.write_all(part).await.unwrap();
@@ -184,7 +204,12 @@ mod tests {
     #[tokio::test]
     async fn the_capacity_is_a_bound() {
         let (near, mut far) = tokio::io::duplex(10);
-        let mut near = Transport::new(near, Arc::default(), CancellationToken::new());
+        let mut near = Transport::new(
+            near,
+            Arc::default(),
+            Arc::default(),
+            CancellationToken::new(),
+        );
         near.capacity = 90;
         assert_eq!(near.write(&[7; 500]).await.unwrap(), 100);
         let send = async {
@@ -201,7 +226,7 @@ mod tests {
     async fn a_gate_pauses_reading_and_the_kill_switch_ends_it() {
         let (near, mut far) = tokio::io::duplex(1000);
         let (gate, kill) = (Arc::new(ReadGate::default()), CancellationToken::new());
-        let mut near = Transport::new(near, Arc::clone(&gate), kill.clone());
+        let mut near = Transport::new(near, Arc::clone(&gate), Arc::default(), kill.clone());
         far.write_all(b"ab").await.unwrap();
         gate.pause(Duration::from_secs(60));
         let mut byte = [0; 1];

@@ -66,18 +66,34 @@ impl TestSandbox {
 
     /// Connects as the SDK's own client does.
     pub(crate) async fn connect_as_sdk(&self) -> Client {
+        self.connect_as_sdk_with(AcceptAnyHostKey).await
+    }
+
+    /// As [`connect_as_sdk`](Self::connect_as_sdk), with other callbacks.
+    pub(crate) async fn connect_as_sdk_with<H>(&self, handler: H) -> Handle<H>
+    where
+        H: client::Handler<Error = russh::Error> + Send + 'static,
+    {
         let config = Config {
             client_id: SshId::Standard(format!("{}0.1.0", protocol::CLIENT_ID).into()),
             ..Config::default()
         };
-        self.connect_as(config, 64 << 10).await
+        let stream = self.open_stream(64 << 10);
+        login_with(config, stream, &self.user, handler)
+            .await
+            .unwrap()
     }
 
     pub(crate) async fn connect_as(&self, config: Config, bytes: usize) -> Client {
+        let stream = self.open_stream(bytes);
+        login_as(config, stream, &self.user).await.unwrap()
+    }
+
+    fn open_stream(&self, bytes: usize) -> tokio::io::DuplexStream {
         let (near, far) = tokio::io::duplex(bytes);
         let server = self.server.clone();
         tokio::spawn(async move { server.serve_stream(far).await });
-        login_as(config, near, &self.user).await.unwrap()
+        near
     }
 }
 
@@ -94,7 +110,19 @@ async fn login_as(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     user: &KeyPair,
 ) -> Option<Client> {
-    let mut client = client::connect_stream(Arc::new(config), stream, AcceptAnyHostKey)
+    login_with(config, stream, user, AcceptAnyHostKey).await
+}
+
+async fn login_with<H>(
+    config: Config,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    user: &KeyPair,
+    handler: H,
+) -> Option<Handle<H>>
+where
+    H: client::Handler<Error = russh::Error> + Send + 'static,
+{
+    let mut client = client::connect_stream(Arc::new(config), stream, handler)
         .await
         .unwrap();
     let key = PrivateKey::from_openssh(user.private.expose()).unwrap();

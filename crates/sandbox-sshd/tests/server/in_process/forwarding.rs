@@ -1,8 +1,11 @@
 //! Forwarded streams: every end of either side reaches the other, once and as what it is.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use russh::client::Msg;
+use russh::client::{ChannelOpenHandle, Handler, Msg, Session};
+use russh::keys::PublicKeyOrCertificate;
 use russh::{Channel, ChannelMsg, ChannelOpenFailure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -242,4 +245,85 @@ async fn only_a_port_on_the_loopback_interface_is_served_by_the_client() {
             .is_err()
     );
     assert_eq!(client.tcpip_forward("localhost", 0).await.unwrap(), port);
+}
+
+/// A client that has room for so many connections, and keeps each open until its program has sent a byte.
+struct Crowded {
+    room: usize,
+    open: Arc<AtomicUsize>,
+    refused: Arc<AtomicUsize>,
+}
+
+impl Handler for Crowded {
+    type Error = russh::Error;
+
+    async fn check_server_key(&mut self, _: &PublicKeyOrCertificate) -> Result<bool, russh::Error> {
+        Ok(true)
+    }
+
+    async fn server_channel_open_forwarded_tcpip(
+        &mut self,
+        mut channel: Channel<Msg>,
+        _: &str,
+        _: u32,
+        _: &str,
+        _: u32,
+        reply: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), russh::Error> {
+        if self.open.load(Ordering::SeqCst) == self.room {
+            self.refused.fetch_add(1, Ordering::SeqCst);
+            reply.reject(ChannelOpenFailure::ResourceShortage).await;
+            return Ok(());
+        }
+        self.open.fetch_add(1, Ordering::SeqCst);
+        reply.accept().await;
+        let open = Arc::clone(&self.open);
+        tokio::spawn(async move {
+            let Some(ChannelMsg::Data { data }) = channel.wait().await else {
+                panic!("no byte");
+            };
+            channel.data_bytes(data).await.unwrap();
+            channel.eof().await.unwrap();
+            channel.close().await.unwrap();
+            open.fetch_sub(1, Ordering::SeqCst);
+        });
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn connections_that_the_client_has_no_room_for_wait_in_their_order() {
+    let sandbox = TestSandbox::new(|config| config);
+    let refused = Arc::new(AtomicUsize::new(0));
+    let crowded = Crowded {
+        room: 2,
+        open: Arc::default(),
+        refused: Arc::clone(&refused),
+    };
+    let client = sandbox.connect_as_sdk_with(crowded).await;
+    let port = client.tcpip_forward("localhost", 0).await.unwrap();
+    let port = u16::try_from(port).unwrap();
+    let mut inside = Vec::new();
+    for _ in 0..20 {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await;
+        inside.push(stream.unwrap());
+    }
+    while refused.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    for (n, stream) in (0..).zip(&mut inside) {
+        let exchange = async {
+            stream.write_u8(n).await.unwrap();
+            stream.read_u8().await.unwrap()
+        };
+        let answer = tokio::time::timeout(LONG, exchange).await.unwrap();
+        assert_eq!(answer, n);
+    }
+    // Those that wait do not ask all at once, again and again.
+    assert!(refused.load(Ordering::SeqCst) < 200);
+    client
+        .cancel_tcpip_forward("localhost", port.into())
+        .await
+        .unwrap();
 }
