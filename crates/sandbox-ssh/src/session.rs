@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use sandbox_core::{Access, Connector, Deadline, Result};
 
 use crate::channel::ChannelPool;
-use crate::connection::{Connection, Purpose};
+use crate::connection::Purpose;
 use crate::exec::Timeouts;
 use crate::guest::{self, GuestChannels, OPERATIONS_PER_CONNECTION};
+use crate::listen::Listening;
 use crate::options::SshOptions;
 use crate::pool::{Bounds, Dialer, PoolStatus, SlotPool};
 use crate::sftp::{self, SftpPool, SftpTimeouts};
@@ -39,7 +40,7 @@ pub(crate) struct Instance {
     guest: GuestChannels,
     /// Dials connections that serve ports inside.
     listening: Dialer,
-    listeners: Mutex<Vec<Weak<Connection>>>,
+    listeners: Mutex<Vec<Weak<Listening>>>,
     timeouts: Timeouts,
 }
 
@@ -157,13 +158,13 @@ impl Instance {
         self.trees.pool().close();
         self.guest.pool().close();
         for listener in self.listeners().drain(..) {
-            if let Some(connection) = listener.upgrade() {
-                connection.kill();
+            if let Some(listening) = listener.upgrade() {
+                listening.end();
             }
         }
     }
 
-    fn listeners(&self) -> std::sync::MutexGuard<'_, Vec<Weak<Connection>>> {
+    fn listeners(&self) -> std::sync::MutexGuard<'_, Vec<Weak<Listening>>> {
         self.listeners
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -11,6 +11,9 @@ use sandbox_core::protocol;
 
 use crate::options::SshOptions;
 
+/// The most data that a server may send in one message of a connection on which a port inside is served.
+pub(super) const LISTENING_PACKET: u32 = 32 << 10;
+
 /// The purpose of a connection, which decides how much may be in flight on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
@@ -73,12 +76,13 @@ pub(super) fn russh_config(options: &SshOptions, purpose: Purpose) -> Arc<client
         Purpose::Commands => (2 << 20, 32 << 10),
         // The window limits the bytes in flight, which matters for long round trips.
         Purpose::Files => (8 << 20, 65_535),
-        // Each of many channels may have as much in memory, and a little more.
-        Purpose::Listening => (512 << 10, 32 << 10),
+        // What is in memory is bounded elsewhere (`incoming_queue`): the window only limits an upload over a long round trip.
+        Purpose::Listening => (512 << 10, LISTENING_PACKET),
     };
     let channel_buffer_size = match purpose {
         Purpose::Commands | Purpose::Files => 256,
-        Purpose::Listening => 16,
+        // It is not used.
+        Purpose::Listening => 1,
     };
     Arc::new(client::Config {
         client_id: SshId::Standard(Cow::Owned(format!(

@@ -9,7 +9,7 @@ use russh::{Channel, ChannelOpenFailure, Disconnect};
 use sandbox_core::{ConnectionStage, Error, metrics, protocol};
 use tokio::sync::mpsc;
 
-use super::incoming::IncomingChannel;
+use super::incoming::{IncomingChannel, IncomingLimits};
 use super::state::{ConnectionState, Handler};
 use crate::text::escape;
 use crate::transport::KillSwitch;
@@ -214,6 +214,7 @@ impl Connection {
     pub(crate) async fn listen(
         &self,
         port: u16,
+        limits: &IncomingLimits,
     ) -> sandbox_core::Result<Option<(u16, mpsc::Receiver<IncomingChannel>)>> {
         let lost = || {
             let reason = self.state.end_reason().unwrap_or("it has ended");
@@ -221,7 +222,7 @@ impl Connection {
             Error::connection(ConnectionStage::Channel, message, None)
         };
         let handle = self.handle.as_ref().ok_or_else(lost)?;
-        let Some(incoming) = self.state.incoming.accept() else {
+        let Some(incoming) = self.state.incoming.accept(limits) else {
             return Ok(None);
         };
         let asking = handle.tcpip_forward("localhost", u32::from(port));
@@ -237,6 +238,16 @@ impl Connection {
             Some(Err(russh::Error::RequestDenied)) => Ok(None),
             Some(Err(_)) | None => Err(lost()),
         }
+    }
+
+    /// Stops to listen on a port inside that another connection of this client is about to listen on. Channels stay open, and the
+    /// server may open some more. `false` if it refuses it, or if the connection has ended.
+    pub(crate) async fn hand_over(&self, port: u16) -> bool {
+        let Some(handle) = &self.handle else {
+            return false;
+        };
+        let asking = handle.cancel_tcpip_forward("localhost", u32::from(port));
+        matches!(self.wait_watched(asking).await, Some(Ok(())))
     }
 
     /// About one round trip, once three sessions were requested, because the server may be slow with

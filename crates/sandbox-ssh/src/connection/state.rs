@@ -9,7 +9,7 @@ use russh::keys::{HashAlg, PublicKey, PublicKeyOrCertificate};
 use russh::{Channel, ChannelId, ChannelOpenFailure, Names};
 use tokio_util::sync::DropGuard;
 
-use super::incoming::Incoming;
+use super::incoming::{Incoming, IncomingData};
 use crate::text::escape;
 use crate::transport::KillSwitch;
 
@@ -35,6 +35,8 @@ pub(crate) struct ConnectionState {
 pub(super) struct Handler {
     pin: PublicKey,
     state: Arc<ConnectionState>,
+    /// What channels receive that the server has opened.
+    incoming: IncomingData,
     _end: DropGuard,
 }
 
@@ -92,6 +94,7 @@ impl Handler {
         Self {
             pin,
             state,
+            incoming: IncomingData::default(),
             _end: end,
         }
     }
@@ -179,6 +182,25 @@ impl client::Handler for Handler {
         _session: &mut Session,
     ) -> Result<(), russh::Error> {
         self.state.remove_channel(id);
+        self.incoming.close(id);
+        Ok(())
+    }
+
+    async fn data(
+        &mut self,
+        id: ChannelId,
+        data: &[u8],
+        _session: &mut Session,
+    ) -> Result<(), russh::Error> {
+        self.incoming.push(id, data, &self.state.kill_switch).await
+    }
+
+    async fn channel_eof(
+        &mut self,
+        id: ChannelId,
+        _session: &mut Session,
+    ) -> Result<(), russh::Error> {
+        self.incoming.end(id, &self.state.kill_switch).await;
         Ok(())
     }
 
@@ -192,7 +214,9 @@ impl client::Handler for Handler {
         reply: ChannelOpenHandle,
         _session: &mut Session,
     ) -> Result<(), russh::Error> {
-        self.state.incoming.receive(channel, reply).await;
+        self.incoming
+            .open(&self.state.incoming, channel, reply)
+            .await;
         Ok(())
     }
 

@@ -160,11 +160,11 @@ impl Session for SshSession {
 
     async fn listen(&self, port: Option<u16>) -> Result<PortListener> {
         let deadline = Deadline::from_now(self.0.timeouts.checkout);
-        let (listener, connection) =
+        let (listener, listening) =
             listen::listen(&self.0.listening, port.unwrap_or(0), deadline).await?;
         let mut listeners = self.0.listeners();
         listeners.retain(|listener| listener.strong_count() > 0);
-        listeners.push(Arc::downgrade(&connection));
+        listeners.push(Arc::downgrade(&listening));
         Ok(listener)
     }
 

@@ -17,6 +17,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
 
+use super::send_room::SendRoom;
+
 /// Ends a connection, and tracks whether it has ended. All clones are one.
 #[derive(Debug, Clone)]
 pub(crate) struct KillSwitch {
@@ -25,6 +27,7 @@ pub(crate) struct KillSwitch {
     stalled: Arc<Stall>,
     /// Successful reads.
     reads: Arc<AtomicU64>,
+    send_room: SendRoom,
 }
 
 /// When the current write began to wait for the peer.
@@ -56,7 +59,13 @@ impl KillSwitch {
             kill: CancellationToken::new(),
             stalled,
             reads: Arc::default(),
+            send_room: SendRoom::new(),
         }
+    }
+
+    /// The room for messages that were not written yet.
+    pub(crate) fn send_room(&self) -> &SendRoom {
+        &self.send_room
     }
 
     /// Ends the connection now. Data in its queues is lost.
@@ -134,6 +143,8 @@ impl AsyncRead for KillableStream {
         if self.kill_switch.kill.is_cancelled() {
             return Poll::Ready(Ok(()));
         }
+        // russh reads when it has written everything.
+        self.kill_switch.send_room.set_written();
         match Pin::new(&mut self.inner).poll_read(cx, buf) {
             Poll::Pending => self.read_killed.as_mut().poll(cx).map(Ok),
             ready => {
@@ -176,7 +187,11 @@ impl AsyncWrite for KillableStream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.guard_write(cx, |inner, cx| inner.poll_flush(cx))
+        let flushed = self.guard_write(cx, |inner, cx| inner.poll_flush(cx));
+        if flushed.is_ready() {
+            self.kill_switch.send_room.set_written();
+        }
+        flushed
     }
 
     /// russh shuts a stream down only once its connection has ended.

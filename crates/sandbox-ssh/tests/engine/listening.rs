@@ -166,8 +166,17 @@ async fn evicting_the_sandbox_ends_the_listener() {
     );
 }
 
+/// Raises the limit of descriptors to its maximum: both ends of each connection are in this process.
+fn raise_descriptor_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
+}
+
+/// More than are served at once: the others wait, and none is refused.
 #[tokio::test]
 async fn many_connections_from_inside_are_all_served_in_the_end() {
+    raise_descriptor_limit();
     let sshd = InProcessSshd::new();
     let session = sshd.session().await;
     let mut listener = session.listen(None).await.unwrap();
@@ -185,7 +194,7 @@ async fn many_connections_from_inside_are_all_served_in_the_end() {
         }
     });
     let mut inside = Vec::new();
-    for _ in 0..400 {
+    for _ in 0..1300 {
         inside.push(connect(port).await);
     }
     for stream in &mut inside {
@@ -211,7 +220,7 @@ struct Flooding {
 }
 
 /// How many channels it opens.
-const FLOOD: usize = 600;
+const FLOOD: usize = 1200;
 
 impl Flooding {
     fn flood(&self, session: &ServerSession) {
@@ -332,7 +341,7 @@ async fn flooded(is_unasked: bool) -> (Flooding, Arc<dyn Session>) {
 async fn a_server_that_opens_too_many_channels_gets_no_more() {
     let (server, session) = flooded(false).await;
     let mut listener = session.listen(None).await.unwrap();
-    assert_eq!(server.wait().await, (256, FLOOD - 256));
+    assert_eq!(server.wait().await, (1000, FLOOD - 1000));
     // One that is closed makes room for another.
     drop(accept(&mut listener).await);
     accept(&mut listener).await;
@@ -342,4 +351,42 @@ async fn a_server_that_opens_too_many_channels_gets_no_more() {
 async fn channels_without_a_request_are_refused() {
     let (server, _session) = flooded(true).await;
     assert_eq!(server.wait().await, (0, FLOOD));
+}
+
+/// So many that the SSH connection is replaced, while one from inside stays open and others are always on their way.
+#[tokio::test]
+async fn connections_are_served_while_the_ssh_connection_is_replaced() {
+    let sshd = InProcessSshd::new();
+    let session = sshd.session().await;
+    let mut listener = session.listen(None).await.unwrap();
+    let port = listener.port();
+    let serving = tokio::spawn(async move {
+        loop {
+            let mut here = accept(&mut listener).await;
+            tokio::spawn(async move {
+                let (mut read, mut write) = tokio::io::split(&mut here);
+                drop(tokio::io::copy(&mut read, &mut write).await);
+            });
+        }
+    });
+    let exchange = |stream: TcpStream| async move {
+        let mut stream = stream;
+        stream.write_all(b"x").await.unwrap();
+        let byte = timeout(LONG, stream.read_u8()).await.unwrap();
+        assert_eq!(byte.unwrap(), b'x');
+        stream
+    };
+    let mut open = exchange(connect(port).await).await;
+    let opened = || sshd.connector.connections.load(Ordering::Relaxed);
+    let before = opened();
+    let callers = (0..8).map(|_| async {
+        for _ in 0..600 {
+            drop(exchange(connect(port).await).await);
+        }
+    });
+    futures_util::future::join_all(callers).await;
+    assert_eq!(opened() - before, 2, "one for each 2,000 connections");
+    open = exchange(open).await;
+    drop(open);
+    serving.abort();
 }
