@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sandbox::{Dial, Egress, Error, ExecEvent, Resolve, Sandbox};
 use sandbox_testkit::peers;
 
@@ -14,15 +15,36 @@ crate::cases![
     a_sandbox_is_offline_when_no_client_serves_it,
     initial_commands_have_the_way_out,
     a_pool_serves_what_is_taken,
+    many_connections_at_once_are_all_served,
     a_flood_from_inside_blocks_only_the_way_out_of_its_own_sandbox,
 ];
 
+/// Opens more connections than are served at once, and asks on each when all are open. Prints how many got what they asked for.
+const CROWD: &str = r#"
+import os, resource, socket
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+port = int(os.environ["HTTP_PROXY"].rsplit(":", 1)[1])
+open = [socket.create_connection(("127.0.0.1", port), 60) for _ in range(1100)]
+for one in open:
+    one.sendall(b"GET http://web.test/hello HTTP/1.1\r\nHost: web.test\r\nConnection: close\r\n\r\n")
+served = 0
+for one in open:
+    answer = b""
+    while part := one.recv(4096):
+        answer += part
+    served += answer.endswith(b"hello")
+print(served)
+"#;
+
 /// Opens more connections than are served at once, keeps them open without a word, and says how many there are.
 const FLOOD: &str = r#"
-import os, socket, sys
+import os, resource, socket, sys
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 port = int(os.environ["HTTP_PROXY"].rsplit(":", 1)[1])
 open = []
-for _ in range(700):
+for _ in range(1500):
     one = socket.socket()
     one.setblocking(False)
     try:
@@ -161,6 +183,24 @@ async fn a_pool_serves_what_is_taken(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
+async fn many_connections_at_once_are_all_served(world: Arc<World>) -> Outcome {
+    let Some(python) = &world.python else {
+        return Ok(());
+    };
+    // This process has both ends of each connection to the server.
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    let (sandbox, _) = create(&world, &internet().await?, "none +web.test").await?;
+    let output = sandbox
+        .command(&python.program)
+        .args(["-c", CROWD])
+        .output()
+        .await?;
+    assert_eq!(output.stdout_lossy(), "1100\n", "{output:?}");
+    sandbox.delete().await?;
+    Ok(())
+}
+
 async fn a_flood_from_inside_blocks_only_the_way_out_of_its_own_sandbox(
     world: Arc<World>,
 ) -> Outcome {
@@ -180,7 +220,7 @@ async fn a_flood_from_inside_blocks_only_the_way_out_of_its_own_sandbox(
     let Some(ExecEvent::Stdout(count)) = flood.next().await.transpose()? else {
         return Err("the flood did not begin".into());
     };
-    assert_eq!(count, "700\n");
+    assert_eq!(count, "1500\n");
     // Commands and files use other connections, and another sandbox has a proxy of its own.
     let output = sandbox.shell("echo works").output().await?;
     assert_eq!(output.stdout, "works\n");

@@ -6,8 +6,11 @@ use std::time::Duration;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Connections that are served at once (512). More wait, for as long as a handshake may take, and are then closed.
+    /// Connections that are served at once (1,000). More wait. So they do if this process has few descriptors left: all proxies of
+    /// it together use up to three quarters of them (`ulimit -n`), and one sandbox up to twice as many as are free.
     pub connections: usize,
+    /// How long a connection may wait to be served, before it is closed (two minutes).
+    pub wait: Duration,
     /// How long a client may take for the head of a request, for a SOCKS handshake, or for a TLS ClientHello (30 seconds). A
     /// connection that is kept open between two requests ends after this time, too.
     pub handshake: Duration,
@@ -31,7 +34,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 512,
+            connections: 1000,
+            wait: Duration::from_secs(120),
             handshake: Duration::from_secs(30),
             ask: Duration::from_secs(60),
             resolve: Duration::from_secs(10),

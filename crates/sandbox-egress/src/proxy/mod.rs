@@ -8,6 +8,7 @@ mod http;
 mod open;
 mod relay;
 mod rewound;
+mod slots;
 mod socks;
 mod tunnel;
 
@@ -27,6 +28,7 @@ use crate::{
 };
 use asking::Asking;
 use rewound::{ClientStream, Rewound};
+use slots::Slots;
 
 /// Carries the connections of one sandbox to where its rules allow. It speaks HTTP/1.1 and SOCKS 5, and tells them apart by
 /// the first byte. Clones share everything.
@@ -83,7 +85,7 @@ struct Shared {
     observer: Observer,
     upstreams: Vec<Arc<ServedUpstream>>,
     asking: Option<Asking>,
-    slots: Semaphore,
+    slots: Slots,
     lookups: Arc<Semaphore>,
 }
 
@@ -130,11 +132,11 @@ impl Proxy {
     /// Serves one connection from the sandbox until it ends. Dropping the future closes it.
     pub async fn serve(&self, stream: impl Upstream) {
         let shared = &self.shared;
-        let limit = shared.limits.handshake;
-        let Ok(Ok(_slot)) = timeout(limit, shared.slots.acquire()).await else {
-            shared.report_unreadable("", "the sandbox has too many connections open at once");
+        let Ok(Some(_slot)) = timeout(shared.limits.wait, shared.slots.acquire()).await else {
+            shared.report_unreadable("", shared.slots.shortage());
             return;
         };
+        let limit = shared.limits.handshake;
         let mut stream: Box<dyn Upstream> = Box::new(stream);
         let Ok(Ok(first)) = timeout(limit, stream.read_u8()).await else {
             tracing::debug!("connection to the proxy ended without a request");
@@ -212,7 +214,7 @@ impl ProxyBuilder {
             refused: self.refused,
             resolver: self.resolver,
             dialer: self.dialer,
-            slots: Semaphore::new(self.limits.connections.min(Semaphore::MAX_PERMITS)),
+            slots: Slots::new(self.limits.connections),
             lookups: Arc::new(Semaphore::new(MAX_LOOKUPS)),
             limits: self.limits,
             observer: self.observer,

@@ -2,15 +2,21 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::time::timeout;
 
 use super::flow::Flow;
 use super::rewound::ClientStream;
 use crate::Upstream;
 
-/// How much is copied at once. Each direction has its own buffer.
-const BUFFER: usize = 32 * 1024;
+/// How much is copied at once by a direction that is quiet, and by one that has filled that. There may be a thousand connections,
+/// and most are quiet.
+const SMALL: usize = 2 * 1024;
+const LARGE: usize = 32 * 1024;
+/// How long a direction keeps the large buffer without a use for it.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// Copies in both directions until both have ended, or until the flow must end.
 pub(super) async fn relay(flow: &Arc<Flow>, client: ClientStream, upstream: Box<dyn Upstream>) {
@@ -41,9 +47,21 @@ async fn copy(
     mut to: impl AsyncWrite + Unpin,
     count: impl Fn(&Flow, usize),
 ) -> io::Result<()> {
-    let mut buffer = vec![0; BUFFER];
+    let mut buffer = vec![0; SMALL];
     loop {
-        let read = from.read(&mut buffer).await?;
+        let is_large = buffer.len() == LARGE;
+        let reading = from.read(&mut buffer);
+        let read = if is_large {
+            match timeout(QUIET, reading).await {
+                Ok(read) => read?,
+                Err(_) => {
+                    buffer = vec![0; SMALL];
+                    continue;
+                }
+            }
+        } else {
+            reading.await?
+        };
         if read == 0 {
             flow.set_half_closed();
             return to.shutdown().await;
@@ -51,5 +69,8 @@ async fn copy(
         to.write_all(&buffer[..read]).await?;
         to.flush().await?;
         count(flow, read);
+        if read == buffer.len() && !is_large {
+            buffer = vec![0; LARGE];
+        }
     }
 }

@@ -13,6 +13,7 @@ fn short_limits() -> Limits {
     limits.idle = Duration::from_millis(400);
     limits.half_closed = Duration::from_millis(200);
     limits.connections = 4;
+    limits.wait = Duration::from_millis(200);
     limits
 }
 
@@ -136,6 +137,59 @@ async fn many_connections_all_get_through_in_the_end_and_few_at_once() {
     }
     assert!(world.most_open.load(Ordering::SeqCst) <= 16);
     assert_eq!(world.dials.lock().unwrap().len(), 2000);
+}
+
+/// Nothing, and halves of what each protocol begins with.
+const HALVES: [&[u8]; 5] = [
+    b"",
+    b"GET http://good.exam",
+    b"CONNECT good.example:443 HTTP/1.1\r\n",
+    &[5],
+    &[5, 1, 0, 5, 1],
+];
+
+#[tokio::test]
+async fn ten_thousand_slow_connections_are_closed_and_the_next_is_served() {
+    let world = World::new();
+    world.name("good.example", &["93.184.216.34"]);
+    let _server = world.serve("93.184.216.34:22", b"hello").await;
+    let mut limits = short_limits();
+    limits.connections = 64;
+    let proxy = world.proxy_with("none +good.example:22", limits);
+    let mut flood: Vec<_> = (0..10_000).map(|_| proxy.connect()).collect();
+    for (inside, half) in flood.iter_mut().zip(HALVES.iter().cycle()) {
+        // Some are closed already.
+        drop(inside.0.write_all(half).await);
+    }
+    for inside in &mut flood {
+        inside.rest_bytes().await;
+    }
+    assert!(world.dials.lock().unwrap().is_empty());
+    let (_inside, line) = proxy.tunnel("good.example:22").await;
+    assert!(line.starts_with("HTTP/1.1 200"), "{line}");
+}
+
+#[tokio::test]
+async fn a_connection_waits_while_all_slots_are_taken() {
+    let world = World::new();
+    world.name("good.example", &["93.184.216.34"]);
+    let _server = world.serve("93.184.216.34:22", b"hello").await;
+    let mut limits = Limits::default();
+    limits.connections = 2;
+    let mut proxy = world.proxy_with("none +good.example:22", limits);
+    let (first, _) = proxy.tunnel("good.example:22").await;
+    let (second, _) = proxy.tunnel("good.example:22").await;
+    let mut third = Box::pin(proxy.tunnel("good.example:22"));
+    let early = tokio::time::timeout(Duration::from_millis(200), &mut third).await;
+    assert!(early.is_err(), "served beyond the limit");
+    drop(first);
+    let (_third, line) = third.await;
+    assert!(line.starts_with("HTTP/1.1 200"), "{line}");
+    drop(second);
+    // No connection was refused.
+    for _ in 0..3 {
+        assert_ne!(proxy.event().await.outcome, EgressOutcome::Refused);
+    }
 }
 
 #[tokio::test]
