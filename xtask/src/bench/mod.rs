@@ -21,6 +21,8 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
     match args {
         ["local"] => local::run(),
         ["egress"] => egress::run(),
+        // A process that `bench egress` starts.
+        ["egress-server"] => egress::server::serve(),
         ["gateway"] => gateway::run(),
         ["python"] => python::run(),
         // A process that `bench gateway` starts.
