@@ -8,9 +8,9 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use super::Shared;
+use super::secured::Secured;
 use crate::event::{EgressEvent, EgressOutcome};
 use crate::rules::name::{Host, Target};
-use crate::upstream::ServedUpstream;
 
 /// That the rules allow a connection, to this address.
 #[derive(Debug, Clone)]
@@ -18,8 +18,8 @@ pub(super) struct Grant {
     pub(super) target: Target,
     pub(super) address: IpAddr,
     pub(super) rule: Arc<str>,
-    /// What it is a connection to, if that needs no rule.
-    pub(super) upstream: Option<Arc<ServedUpstream>>,
+    /// Who speaks TLS on it, if that is the proxy.
+    pub(super) secured: Option<Secured>,
     /// No rule allows it, but who was asked does.
     pub(super) is_asked: bool,
 }
@@ -33,16 +33,16 @@ impl Grant {
             let checked = rules.check_resolved(self.address, port, &shared.refused);
             checked.is_ok()
         };
-        match (&self.target.host, &self.upstream) {
-            (Host::Name(name), None) => {
+        match (&self.target.host, &self.secured) {
+            (Host::Name(name), None | Some(Secured::Host(_))) => {
                 let is_agreed = self.is_asked && rules.is_undecided(name, port);
                 (is_agreed || rules.check_name(name, port).is_ok()) && is_address_allowed()
             }
-            (Host::Name(name), Some(_)) => {
+            (Host::Name(name), Some(Secured::Upstream(_))) => {
                 rules.check_upstream(name, port).is_ok() && is_address_allowed()
             }
-            (Host::Address(_), Some(_)) => is_address_allowed(),
-            (Host::Address(address), None) => {
+            (Host::Address(_), Some(Secured::Upstream(_))) => is_address_allowed(),
+            (Host::Address(address), None | Some(Secured::Host(_))) => {
                 rules.check_literal(*address, port, &shared.refused).is_ok()
             }
         }
@@ -50,9 +50,9 @@ impl Grant {
 
     /// Whether it is a connection to this target, in the same way. A credential must not get into a connection without TLS,
     /// which the same target has if a request names it with `http:`.
-    pub(super) fn is_for(&self, target: &Target, upstream: Option<&Arc<ServedUpstream>>) -> bool {
-        let is_same = match (&self.upstream, upstream) {
-            (Some(own), Some(other)) => Arc::ptr_eq(own, other),
+    pub(super) fn is_for(&self, target: &Target, secured: Option<&Secured>) -> bool {
+        let is_same = match (&self.secured, secured) {
+            (Some(own), Some(other)) => own.is_same(other),
             (None, None) => true,
             (Some(_), None) | (None, Some(_)) => false,
         };

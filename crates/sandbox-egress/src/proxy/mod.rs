@@ -8,23 +8,26 @@ mod http;
 mod open;
 mod relay;
 mod rewound;
+mod secured;
 mod slots;
 mod socks;
 mod tunnel;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use sandbox_core::Result;
+use sandbox_core::{Error, Result};
 use tokio::io::AsyncReadExt;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 use crate::event::Observer;
+use crate::intercept::Interception;
 use crate::upstream::{ServedUpstream, list_variables, serve_all};
 use crate::{
-    Ask, Dial, DirectDialer, Egress, EgressEvents, Limits, NamedUpstream, Resolve, SystemResolver,
-    Upstream,
+    Ask, Dial, DirectDialer, Egress, EgressEvents, HostTransform, Limits, NamedUpstream, Resolve,
+    SystemResolver, Upstream,
 };
 use asking::Asking;
 use rewound::{ClientStream, Rewound};
@@ -40,6 +43,7 @@ use slots::Slots;
 /// | the same for another port | the rules; if TLS follows, its server name |
 /// | an absolute-form request | the rules, for each request anew; that `Host` agrees |
 /// | an address instead of a name | that a rule allows its network |
+/// | any of these to the host of a [`HostTransform`] | the rules; that TLS follows, whose server name is that host; that each request is for it |
 /// | a request for `/NAME/…` | that there is such a [`NamedUpstream`], and that the path is below its address |
 ///
 /// ```no_run
@@ -70,6 +74,7 @@ pub struct ProxyBuilder {
     limits: Limits,
     observer: Observer,
     upstreams: Vec<Arc<ServedUpstream>>,
+    interception: Option<Interception>,
     ask: Option<Arc<dyn Ask>>,
     sandbox: Option<String>,
 }
@@ -84,6 +89,7 @@ struct Shared {
     limits: Limits,
     observer: Observer,
     upstreams: Vec<Arc<ServedUpstream>>,
+    interception: Option<Interception>,
     asking: Option<Asking>,
     slots: Slots,
     lookups: Arc<Semaphore>,
@@ -108,6 +114,7 @@ impl Proxy {
             limits: Limits::default(),
             observer: Observer::none(),
             upstreams: Vec::new(),
+            interception: None,
             ask: None,
             sandbox: None,
         }
@@ -119,14 +126,39 @@ impl Proxy {
     }
 
     /// Replaces all rules at once. Connections that the new rules refuse are closed; the others stay open.
-    pub fn update(&self, rules: Egress) {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] if hosts are intercepted, and the rules let the sandbox reach every host. The former rules stay.
+    pub fn update(&self, rules: Egress) -> Result<()> {
+        if self.shared.interception.is_some() {
+            check_closed(&rules)?;
+        }
         self.shared.rules.send_replace(Arc::new(rules));
+        Ok(())
     }
 
     /// Returns the variables by which programs in the sandbox find the upstreams, if this proxy is behind this port of the
     /// sandbox's loopback interface. None of them is a secret.
     pub fn upstream_variables(&self, port: u16) -> Vec<(String, String)> {
         list_variables(&self.shared.upstreams, port)
+    }
+
+    /// Returns the certificate of the authority for intercepted hosts, in PEM format, if there are any. Programs in the sandbox have
+    /// to trust it.
+    pub fn authority(&self) -> Option<&str> {
+        self.shared
+            .interception
+            .as_ref()
+            .map(Interception::certificate)
+    }
+
+    /// Returns the variables with the placeholders of transforms. None of them is a secret.
+    pub fn placeholder_variables(&self) -> Vec<(String, String)> {
+        let interception = self.shared.interception.as_ref();
+        interception
+            .map(Interception::list_variables)
+            .unwrap_or_default()
     }
 
     /// Serves one connection from the sandbox until it ends. Dropping the future closes it.
@@ -178,6 +210,28 @@ impl ProxyBuilder {
     /// has no authorities for certificates.
     pub fn upstreams(mut self, upstreams: impl IntoIterator<Item = NamedUpstream>) -> Result<Self> {
         self.upstreams = serve_all(upstreams)?;
+        self.check_variables()?;
+        Ok(self)
+    }
+
+    /// Intercepts the hosts of these transforms, in place of those of an earlier call, with certificates that are valid for this
+    /// long (at most a year). The authority that signs them is made for this proxy, and its key is dropped at once.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] if the rules let the sandbox reach every host, if two transforms are for the same host or set the same
+    /// variable, if one changes nothing, or if this machine has no authorities for certificates.
+    pub fn transforms(
+        mut self,
+        transforms: impl IntoIterator<Item = HostTransform>,
+        lifetime: Duration,
+    ) -> Result<Self> {
+        let transforms: Vec<HostTransform> = transforms.into_iter().collect();
+        if !transforms.is_empty() {
+            check_closed(&self.rules)?;
+        }
+        self.interception = Interception::create(transforms, lifetime)?;
+        self.check_variables()?;
         Ok(self)
     }
 
@@ -219,10 +273,46 @@ impl ProxyBuilder {
             limits: self.limits,
             observer: self.observer,
             upstreams: self.upstreams,
+            interception: self.interception,
             asking: self.ask.map(Asking::new),
         };
         Proxy {
             shared: Arc::new(shared),
         }
+    }
+
+    /// Refuses a variable that both an upstream and a transform set.
+    fn check_variables(&self) -> Result<()> {
+        let Some(interception) = &self.interception else {
+            return Ok(());
+        };
+        let of_upstreams = list_variables(&self.upstreams, 0);
+        for (variable, _) in interception.list_variables() {
+            if of_upstreams.iter().any(|(other, _)| *other == variable) {
+                let reason = "an upstream sets it already; leave out the upstream or the transform";
+                return Err(Error::invalid(
+                    "variable of the transform",
+                    variable,
+                    reason,
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Refuses rules under which a secret that is added to requests protects nothing: whoever may ask every host can ask one that
+/// passes on what the secret gives.
+fn check_closed(rules: &Egress) -> Result<()> {
+    match rules.find_open_rule() {
+        None => Ok(()),
+        Some(rule) => Err(Error::invalid(
+            "egress",
+            rules.to_string(),
+            format!(
+                "the rule \"{rule}\" lets the sandbox reach nearly every host, and so send what the secrets of transforms give to \
+                 any; allow single hosts instead (Egress::none().allow(HOST), --egress none --egress-allow HOST)"
+            ),
+        )),
     }
 }

@@ -11,7 +11,9 @@ use tokio::time::timeout;
 use super::Shared;
 use super::denial::Denial;
 use super::flow::Grant;
+use super::secured::Secured;
 use crate::event::{EgressEvent, EgressOutcome};
+use crate::intercept::InterceptedHost;
 use crate::rules::name::{Host, HostName, Target};
 use crate::upstream::ServedUpstream;
 use crate::{Egress, Upstream};
@@ -23,7 +25,7 @@ const MAX_TEXT: usize = 300;
 
 impl Shared {
     /// Connects to a target if the rules allow it, and reports it if they do not or if it fails. The address that is
-    /// connected to is the one that was checked: a name is resolved once.
+    /// connected to is the one that was checked: a name is resolved once. If the target is intercepted, TLS is spoken on it.
     pub(super) async fn open(&self, target: &Target) -> Result<(Box<dyn Upstream>, Grant), Denial> {
         let asked = self
             .ask(target)
@@ -58,7 +60,8 @@ impl Shared {
                 Host::Address(address) => vec![*address],
             };
             let rule = Arc::clone(upstream.rule());
-            self.open_any(&rules, target, found, rule, Some(upstream), false)
+            let secured = Some(Secured::Upstream(Arc::clone(upstream)));
+            self.open_any(&rules, target, found, rule, secured, false)
                 .await
         };
         self.limit_opening(target, opening).await
@@ -95,7 +98,14 @@ impl Shared {
             .resolve(name.as_str())
             .await
             .map_err(Denial::unresolved)?;
-        self.open_any(&rules, target, found, rule, None, is_asked)
+        let (rule, secured) = match self.find_intercepted(target) {
+            Some(host) => {
+                let rule = format!("{rule} (with its transform)").into();
+                (rule, Some(Secured::Host(Arc::clone(host))))
+            }
+            None => (rule, None),
+        };
+        self.open_any(&rules, target, found, rule, secured, is_asked)
             .await
     }
 
@@ -106,7 +116,7 @@ impl Shared {
         target: &Target,
         found: Vec<IpAddr>,
         rule: Arc<str>,
-        upstream: Option<&Arc<ServedUpstream>>,
+        secured: Option<Secured>,
         is_asked: bool,
     ) -> Result<(Box<dyn Upstream>, Grant), Denial> {
         let mut refused = None;
@@ -121,7 +131,7 @@ impl Shared {
                 target: target.clone(),
                 address,
                 rule: Arc::clone(&rule),
-                upstream: upstream.cloned(),
+                secured: secured.clone(),
                 is_asked,
             };
             match self.connect(&grant).await {
@@ -150,7 +160,7 @@ impl Shared {
             target: target.clone(),
             address,
             rule,
-            upstream: None,
+            secured: None,
             is_asked: false,
         };
         let stream = self
@@ -158,6 +168,11 @@ impl Shared {
             .await
             .map_err(|error| Denial::unreachable(error).at(address))?;
         Ok((stream, grant))
+    }
+
+    /// The host that a connection is for, if it is intercepted.
+    pub(super) fn find_intercepted(&self, target: &Target) -> Option<&Arc<InterceptedHost>> {
+        self.interception.as_ref()?.find(target)
     }
 
     async fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>> {
@@ -179,13 +194,13 @@ impl Shared {
         Ok(found)
     }
 
-    /// Connects to what was allowed, and speaks TLS if it is an upstream.
+    /// Connects to what was allowed, and speaks TLS if the proxy does that with it.
     pub(super) async fn connect(&self, grant: &Grant) -> io::Result<Box<dyn Upstream>> {
         let address = SocketAddr::new(grant.address, grant.target.port);
         let connecting = async {
             let stream = self.dialer.dial(address).await?;
-            match &grant.upstream {
-                Some(upstream) => upstream.secure(stream).await,
+            match &grant.secured {
+                Some(secured) => secured.secure(stream).await,
                 None => Ok(stream),
             }
         };

@@ -16,7 +16,9 @@ use super::hello::{ClientHello, FirstBytes, MAX_HELLO, read_first_bytes};
 use super::http;
 use super::relay::relay;
 use super::rewound::{ClientStream, Rewound};
+use super::secured::Secured;
 use crate::Upstream;
+use crate::intercept::InterceptedHost;
 use crate::rules::Refusal;
 use crate::rules::name::{Host, HostName};
 
@@ -33,6 +35,10 @@ pub(super) async fn serve(
     upstream: Box<dyn Upstream>,
     grant: Grant,
 ) {
+    if let Some(Secured::Host(host)) = &grant.secured {
+        let host = Arc::clone(host);
+        return serve_intercepted(shared, client, upstream, grant, host).await;
+    }
     match &grant.target.host {
         // A rule allows the network, whatever is there.
         Host::Address(_) => relay(&Flow::new(shared, grant), client, upstream).await,
@@ -77,6 +83,43 @@ async fn serve_tls(
     }
     let client = Box::new(Rewound::new(bytes, client));
     relay(&Flow::new(shared, grant), client, upstream).await;
+}
+
+/// Ends TLS in place of the host, once a ClientHello for it has arrived, and serves the requests.
+async fn serve_intercepted(
+    shared: &Arc<Shared>,
+    mut client: ClientStream,
+    upstream: Box<dyn Upstream>,
+    grant: Grant,
+    host: Arc<InterceptedHost>,
+) {
+    let limit = shared.limits.handshake;
+    let Ok(Ok((bytes, first))) = timeout(limit, read_hello(&mut client)).await else {
+        tracing::debug!(target = %grant.target, "connection ended before a ClientHello");
+        return;
+    };
+    let checked = match first {
+        FirstBytes::Hello(hello) => check_intercepted(&hello, host.name()),
+        FirstBytes::NotTls => Err(refuse("it is not TLS, which its transform is for")),
+        FirstBytes::Malformed | FirstBytes::Incomplete => {
+            Err(refuse("its TLS ClientHello cannot be read"))
+        }
+    };
+    if let Err(denial) = checked {
+        shared.report_denial(&grant.target, &denial);
+        reject(client).await;
+        return;
+    }
+    let accepting = host.accept(Box::new(Rewound::new(bytes, client)));
+    let accepted = timeout(limit, accepting).await;
+    match accepted.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+        Ok(client) => http::serve_intercepted(shared, client, upstream, grant, host).await,
+        Err(error) => {
+            let reason = format!("TLS with the program in the sandbox failed: {error}");
+            let denial = Denial::unreachable(io::Error::new(error.kind(), reason));
+            shared.report_denial(&grant.target, &denial.at(grant.address));
+        }
+    }
 }
 
 /// Passes on what the server says at once, because in some protocols it speaks first. What the client says is passed on once
@@ -151,11 +194,7 @@ fn check_hello(
     name: &HostName,
     port: u16,
 ) -> Result<(), Denial> {
-    let Some(server_name) = &hello.server_name else {
-        return Err(refuse("its TLS ClientHello names no server"));
-    };
-    let server_name = HostName::parse(server_name)
-        .map_err(|_| refuse("its TLS ClientHello names a server in an unusual way"))?;
+    let server_name = read_server_name(hello)?;
     if server_name == *name {
         return Ok(());
     }
@@ -166,13 +205,34 @@ fn check_hello(
             .map(drop)
             .map_err(Denial::refused);
     }
-    Err(Denial::refused(Refusal::malformed(
+    Err(refuse_server(&server_name))
+}
+
+/// Checks that a ClientHello is for a host that is intercepted, and for no other that may be allowed.
+fn check_intercepted(hello: &ClientHello, name: &HostName) -> Result<(), Denial> {
+    let server_name = read_server_name(hello)?;
+    if server_name == *name {
+        return Ok(());
+    }
+    Err(refuse_server(&server_name))
+}
+
+fn read_server_name(hello: &ClientHello) -> Result<HostName, Denial> {
+    let Some(server_name) = &hello.server_name else {
+        return Err(refuse("its TLS ClientHello names no server"));
+    };
+    HostName::parse(server_name)
+        .map_err(|_| refuse("its TLS ClientHello names a server in an unusual way"))
+}
+
+fn refuse_server(server_name: &HostName) -> Denial {
+    Denial::refused(Refusal::malformed(
         format!(
             "its TLS ClientHello names another server, {}",
             server_name.as_str()
         ),
         "its TLS ClientHello names another server",
-    )))
+    ))
 }
 
 fn refuse(reason: &'static str) -> Denial {

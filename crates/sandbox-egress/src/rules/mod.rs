@@ -166,6 +166,16 @@ impl Egress {
         self.allow.is_empty() || self.limit.as_ref().is_some_and(|limit| limit.is_none())
     }
 
+    /// Returns the first allowing rule that makes the rules allow nearly everything, as it was written: `*`, or most of the
+    /// addresses that there are.
+    pub(crate) fn find_open_rule(&self) -> Option<&str> {
+        if let Some(limit) = &self.limit {
+            limit.find_open_rule()?;
+        }
+        let found = self.allow.iter().find(|rule| rule.is_open());
+        found.map(|rule| rule.text.as_str())
+    }
+
     fn preset_or_none(name: &str) -> Self {
         Self::from_preset(name).unwrap_or_else(|_| Self::none())
     }

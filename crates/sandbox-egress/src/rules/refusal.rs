@@ -1,5 +1,6 @@
 //! Why something is refused.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ pub(crate) struct Refusal {
     /// The whole reason, for the client.
     pub(crate) reason: String,
     /// The reason for the sandbox, which learns nothing about the client's network: not which addresses names there have.
-    pub(crate) public_reason: &'static str,
+    pub(crate) public_reason: Cow<'static, str>,
     /// Whether one more rule would allow it.
     pub(crate) is_allowable: bool,
 }
@@ -21,7 +22,7 @@ impl Refusal {
         Self {
             reason: format!("the rule \"{rule}\" denies it"),
             rule: Some(rule),
-            public_reason: "a rule denies it",
+            public_reason: "a rule denies it".into(),
             is_allowable: false,
         }
     }
@@ -30,7 +31,7 @@ impl Refusal {
         Self {
             rule: None,
             reason: format!("no rule allows it (preset {preset})"),
-            public_reason: "no rule allows it",
+            public_reason: "no rule allows it".into(),
             is_allowable: true,
         }
     }
@@ -39,7 +40,7 @@ impl Refusal {
         Self {
             rule: None,
             reason: format!("{address} is {kind}, and no rule allows its network"),
-            public_reason: "it has no address that is allowed",
+            public_reason: "it has no address that is allowed".into(),
             is_allowable: false,
         }
     }
@@ -49,17 +50,20 @@ impl Refusal {
         Self {
             rule,
             reason: reason.to_owned(),
-            public_reason: "no rule allows it, and neither did who was asked",
+            public_reason: "no rule allows it, and neither did who was asked".into(),
             is_allowable: true,
         }
     }
 
     /// Something that no rule can allow.
-    pub(crate) fn malformed(reason: impl Into<String>, public_reason: &'static str) -> Self {
+    pub(crate) fn malformed(
+        reason: impl Into<String>,
+        public_reason: impl Into<Cow<'static, str>>,
+    ) -> Self {
         Self {
             rule: None,
             reason: reason.into(),
-            public_reason,
+            public_reason: public_reason.into(),
             is_allowable: false,
         }
     }

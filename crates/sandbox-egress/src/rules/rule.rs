@@ -89,6 +89,17 @@ impl Rule {
             && self.matches_port(action, port)
     }
 
+    /// Whether it is about every name, or about more addresses than any private network has.
+    pub(super) fn is_open(&self) -> bool {
+        match &self.hosts {
+            Hosts::AnyName => true,
+            Hosts::Name(_) | Hosts::Below(_) => false,
+            // Those of private networks: 10.0.0.0/8 and fc00::/7.
+            Hosts::Network(IpNet::V4(network)) => network.prefix_len() < 8,
+            Hosts::Network(IpNet::V6(network)) => network.prefix_len() < 7,
+        }
+    }
+
     /// Whether it is about a network that is part of another one.
     pub(super) fn is_within(&self, other: &IpNet) -> bool {
         self.network()

@@ -275,3 +275,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn rules_that_allow_nearly_everything_are_found() {
+    for (rules, open) in [
+        ("none", None),
+        ("packages +api.example.com +*.example.org:*", None),
+        ("none +10.0.0.0/8:* +[fc00::/7]:*", None),
+        ("internet", Some("*")),
+        ("open", Some("*:*")),
+        ("none +*:8443", Some("*:8443")),
+        ("none +0.0.0.0/1 -example.com", Some("0.0.0.0/1")),
+        ("none +[2000::/3]:443", Some("[2000::/3]:443")),
+        ("internet within packages", None),
+        ("internet within none +*:443", Some("*")),
+    ] {
+        let parsed: Egress = rules.parse().unwrap();
+        assert_eq!(parsed.find_open_rule(), open, "{rules}");
+    }
+}

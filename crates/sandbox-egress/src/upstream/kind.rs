@@ -3,7 +3,10 @@
 use std::fmt::{self, Display, Formatter};
 use std::str::FromStr;
 
+use http::header::HeaderName;
 use sandbox_core::{Error, Result};
+
+use crate::credential::Scheme;
 
 /// The names of the kinds.
 pub const UPSTREAM_KINDS: &[&str] = &["openai", "anthropic", "pypi", "npm", "git", "plain"];
@@ -34,14 +37,6 @@ pub enum UpstreamKind {
     Git,
     /// Anything else.
     Plain,
-}
-
-/// How a kind's secret is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum UsualScheme {
-    Bearer,
-    Basic { user: &'static str },
-    Header(&'static str),
 }
 
 impl UpstreamKind {
@@ -90,17 +85,16 @@ impl UpstreamKind {
         ALL.into_iter().find(|kind| kind.as_str() == name)
     }
 
-    pub(super) fn usual_scheme(self) -> UsualScheme {
+    /// How its secret is sent.
+    pub(super) fn usual_scheme(self) -> Scheme {
         match self {
-            Self::OpenAi | Self::Npm | Self::Plain => UsualScheme::Bearer,
+            Self::OpenAi | Self::Npm | Self::Plain => Scheme::Bearer,
             // https://docs.anthropic.com/en/api/overview#authentication
-            Self::Anthropic => UsualScheme::Header("x-api-key"),
+            Self::Anthropic => Scheme::Header(HeaderName::from_static("x-api-key")),
             // https://pypi.org/help/#apitoken
-            Self::PyPi => UsualScheme::Basic { user: "__token__" },
+            Self::PyPi => Scheme::Basic("__token__".into()),
             // https://docs.github.com/en/apps/creating-github-apps/authenticating-with-a-github-app/about-authentication-with-a-github-app
-            Self::Git => UsualScheme::Basic {
-                user: "x-access-token",
-            },
+            Self::Git => Scheme::Basic("x-access-token".into()),
         }
     }
 
@@ -153,8 +147,38 @@ impl FromStr for UpstreamKind {
 
 #[cfg(test)]
 mod tests {
+    use http::header::HeaderMap;
+
     use super::super::NamedUpstream;
     use super::*;
+    use crate::credential::{Injection, Secret};
+
+    #[test]
+    fn each_kind_sends_its_secret_in_its_way() {
+        let secret = Secret::new("upstream", "a", "key".into()).unwrap();
+        for (kind, expected) in [
+            (UpstreamKind::OpenAi, "authorization: Bearer key"),
+            (UpstreamKind::Anthropic, "x-api-key: key"),
+            // printf %s __token__:key | base64
+            (
+                UpstreamKind::PyPi,
+                "authorization: Basic X190b2tlbl9fOmtleQ==",
+            ),
+            (UpstreamKind::Npm, "authorization: Bearer key"),
+            (
+                UpstreamKind::Git,
+                "authorization: Basic eC1hY2Nlc3MtdG9rZW46a2V5",
+            ),
+            (UpstreamKind::Plain, "authorization: Bearer key"),
+        ] {
+            let mut sent = HeaderMap::new();
+            Injection::new(&kind.usual_scheme(), &secret)
+                .add_to(&mut sent)
+                .unwrap();
+            let (name, value) = sent.iter().next().unwrap();
+            assert_eq!(format!("{name}: {}", value.to_str().unwrap()), expected);
+        }
+    }
 
     #[test]
     fn each_kind_has_its_name_and_a_usable_address() {

@@ -1,10 +1,8 @@
 //! HTTPS origins that a sandbox reaches by a name, with a credential that it never has.
 
-mod credential;
 mod kind;
 mod origin;
 mod served;
-mod tls;
 mod variables;
 
 use std::fmt::{self, Debug, Formatter};
@@ -13,12 +11,16 @@ use sandbox_core::{Error, Result};
 use secrecy::SecretString;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 
-use credential::{Credential, Scheme};
+use crate::credential::{Scheme, Secret};
+use crate::tls;
+use crate::variable::check_variable;
 pub use kind::{UPSTREAM_KINDS, UpstreamKind};
 use origin::Origin;
 pub(crate) use served::{ServedUpstream, serve_all};
 pub(crate) use variables::list_variables;
 
+/// What errors name.
+const KIND: &str = "upstream";
 /// The longest name, in characters.
 const MAX_NAME: usize = 63;
 
@@ -49,7 +51,8 @@ pub struct NamedUpstream {
     name: String,
     kind: UpstreamKind,
     origin: Origin,
-    credential: Option<Credential>,
+    /// How it is sent, if not as the kind has it, and what.
+    credential: Option<(Option<Scheme>, Secret)>,
     /// Variables for the address, and for the placeholder, besides those of the kind.
     variables: Vec<String>,
     key_variables: Vec<String>,
@@ -114,7 +117,7 @@ impl NamedUpstream {
     ///
     /// [`Error::Invalid`] if it is empty or cannot be sent in a header. The error does not repeat it.
     pub fn secret(self, secret: impl Into<SecretString>) -> Result<Self> {
-        self.send(Scheme::Usual, secret.into())
+        self.send(None, secret.into())
     }
 
     /// Sends `Authorization: Bearer …` ([RFC 6750](https://www.rfc-editor.org/rfc/rfc6750#section-2.1)).
@@ -123,7 +126,7 @@ impl NamedUpstream {
     ///
     /// As [`secret`](Self::secret).
     pub fn bearer(self, secret: impl Into<SecretString>) -> Result<Self> {
-        self.send(Scheme::Bearer, secret.into())
+        self.send(Some(Scheme::Bearer), secret.into())
     }
 
     /// Sends `Authorization: Basic …` ([RFC 7617](https://www.rfc-editor.org/rfc/rfc7617)).
@@ -132,7 +135,8 @@ impl NamedUpstream {
     ///
     /// As [`secret`](Self::secret), and for a user name with a colon.
     pub fn basic(self, user: impl Into<String>, password: impl Into<SecretString>) -> Result<Self> {
-        self.send(Scheme::Basic(user.into()), password.into())
+        let scheme = Scheme::for_user(KIND, user.into())?;
+        self.send(Some(scheme), password.into())
     }
 
     /// Sends the secret as the value of a header.
@@ -141,8 +145,8 @@ impl NamedUpstream {
     ///
     /// As [`secret`](Self::secret), and for a header that is about the connection, such as `Host`.
     pub fn header(self, header: &str, value: impl Into<SecretString>) -> Result<Self> {
-        let scheme = Scheme::parse_header(header)?;
-        self.send(scheme, value.into())
+        let scheme = Scheme::for_header(KIND, header)?;
+        self.send(Some(scheme), value.into())
     }
 
     /// Sets one more variable of the sandbox to the upstream's address inside.
@@ -151,7 +155,7 @@ impl NamedUpstream {
     ///
     /// [`Error::Invalid`] if this is no name of a variable.
     pub fn variable(mut self, variable: impl Into<String>) -> Result<Self> {
-        self.variables.push(variables::check_name(variable.into())?);
+        self.variables.push(check_variable(KIND, variable.into())?);
         Ok(self)
     }
 
@@ -162,7 +166,7 @@ impl NamedUpstream {
     /// [`Error::Invalid`] if this is no name of a variable.
     pub fn key_variable(mut self, variable: impl Into<String>) -> Result<Self> {
         self.key_variables
-            .push(variables::check_name(variable.into())?);
+            .push(check_variable(KIND, variable.into())?);
         Ok(self)
     }
 
@@ -172,7 +176,7 @@ impl NamedUpstream {
     ///
     /// [`Error::Invalid`] if there is no certificate in it.
     pub fn authorities(mut self, pem: &[u8]) -> Result<Self> {
-        self.authorities = Some(tls::parse_authorities(&self.name, pem)?);
+        self.authorities = Some(tls::parse_authorities(KIND, &self.name, pem)?);
         Ok(self)
     }
 
@@ -200,8 +204,8 @@ impl NamedUpstream {
         self.credential.is_some()
     }
 
-    fn send(mut self, scheme: Scheme, secret: SecretString) -> Result<Self> {
-        self.credential = Some(Credential::new(&self.name, scheme, secret)?);
+    fn send(mut self, scheme: Option<Scheme>, secret: SecretString) -> Result<Self> {
+        self.credential = Some((scheme, Secret::new(KIND, &self.name, secret)?));
         Ok(self)
     }
 }

@@ -5,20 +5,21 @@ use std::io;
 use std::sync::Arc;
 
 use http::header::{
-    ACCEPT_ENCODING, CONTENT_LOCATION, HOST, HeaderMap, HeaderValue, LOCATION, ORIGIN, REFERER,
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LOCATION, HOST, HeaderMap, HeaderValue, LOCATION,
+    ORIGIN, REFERER,
 };
 use http::uri::PathAndQuery;
 use sandbox_core::{Error, Result};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use super::NamedUpstream;
-use super::credential::{Injection, remove_own};
 use super::origin::Origin;
-use super::tls;
 use super::variables::{Variables, check_distinct, describe_variables};
+use super::{KIND, NamedUpstream};
 use crate::Upstream;
+use crate::credential::{Injection, remove_own};
 use crate::rules::name::{Host, Target};
+use crate::tls;
 
 /// An upstream, ready to be connected to.
 pub(crate) struct ServedUpstream {
@@ -61,12 +62,12 @@ impl ServedUpstream {
             rule: format!("upstream {}", upstream.name).into(),
             variables: describe_variables(&upstream),
             origin: upstream.origin.without_suffix(upstream.kind.index_path()),
-            injection: upstream
-                .credential
-                .as_ref()
-                .map(|credential| credential.resolve(upstream.kind)),
-            connector: tls::create_connector(&upstream.name, authorities)?,
-            server_name: tls::server_name(upstream.origin.host())?,
+            injection: upstream.credential.as_ref().map(|(scheme, secret)| {
+                let usual = upstream.kind.usual_scheme();
+                Injection::new(scheme.as_ref().unwrap_or(&usual), secret)
+            }),
+            connector: tls::create_connector(KIND, &upstream.name, authorities)?,
+            server_name: tls::server_name(KIND, upstream.origin.host())?,
             links_to_itself: upstream.kind.links_to_itself(),
             name: upstream.name,
         })
@@ -122,7 +123,9 @@ impl ServedUpstream {
     ///
     /// Never in practice: what is sent was checked.
     pub(crate) fn prepare_request(&self, headers: &mut HeaderMap) -> Result<(), &'static str> {
-        remove_own(headers, self.injection.as_ref());
+        let mut of_credentials = vec![&AUTHORIZATION];
+        of_credentials.extend(self.injection.as_ref().map(Injection::header));
+        remove_own(headers, &of_credentials);
         // These name the port inside.
         headers.remove(ORIGIN);
         headers.remove(REFERER);
@@ -151,7 +154,7 @@ impl ServedUpstream {
             }
         }
         if let Some(injection) = &self.injection {
-            injection.redact(headers);
+            injection.redaction().redact(headers);
         }
     }
 

@@ -19,26 +19,6 @@ pub(super) struct Variables {
     instead_of: Option<String>,
 }
 
-/// Checks the name of a variable.
-///
-/// # Errors
-///
-/// [`Error::Invalid`] if it is none.
-pub(super) fn check_name(name: String) -> Result<String> {
-    let is_usual = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    if name.is_empty()
-        || !name.bytes().all(is_usual)
-        || name.starts_with(|first: char| first.is_ascii_digit())
-    {
-        return Err(Error::invalid(
-            "variable of an upstream",
-            name,
-            "its name has other characters than letters, digits and _, or starts with a digit",
-        ));
-    }
-    Ok(name)
-}
-
 pub(super) fn describe_variables(upstream: &NamedUpstream) -> Variables {
     let kind = upstream.kind;
     let own = |names: &[String], kind: &[&str]| {

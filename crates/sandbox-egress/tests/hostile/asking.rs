@@ -190,11 +190,15 @@ async fn connections_for_one_name_are_one_question_and_too_many_are_refused() {
     // A rule needs no question.
     proxy
         .proxy
-        .update("none +always.example:22".parse().unwrap());
+        .update("none +always.example:22".parse().unwrap())
+        .unwrap();
     let (head, _) = connect("always.example:22").await;
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");
     // What was allowed by an answer ends when a rule denies it.
-    proxy.proxy.update("none -always.example".parse().unwrap());
+    proxy
+        .proxy
+        .update("none -always.example".parse().unwrap())
+        .unwrap();
     let (_, mut inside) = one;
     inside.rest_bytes().await;
     let (head, _) = connect("always.example:22").await;

@@ -5,10 +5,14 @@
 mod asking;
 mod fronting;
 mod http;
+mod intercepted;
 mod limits;
+mod log;
 mod names;
+mod placeholders;
 mod socks;
 mod support;
+mod transforms;
 mod updates;
 mod upstream_secrets;
 mod upstreams;

@@ -19,7 +19,7 @@ async fn connections_that_the_new_rules_refuse_are_closed_and_others_stay() {
         assert_eq!(proxy.event().await.outcome, EgressOutcome::Opened);
     }
     let rules: Egress = "none +stays.example:22".parse().unwrap();
-    proxy.proxy.update(rules.clone());
+    proxy.proxy.update(rules.clone()).unwrap();
     assert_eq!(proxy.proxy.rules(), rules);
     goes.rest_bytes().await;
     let revoked = proxy.event().await;
@@ -49,7 +49,8 @@ async fn a_kept_connection_is_not_used_against_the_new_rules() {
     // The name is still allowed, its address is not.
     proxy
         .proxy
-        .update("none +good.example -93.184.216.0/24".parse().unwrap());
+        .update("none +good.example -93.184.216.0/24".parse().unwrap())
+        .unwrap();
     inside.send(get).await;
     assert!(inside.head().await.starts_with("HTTP/1.1 403"));
     assert!(server.is_empty());

@@ -1,11 +1,8 @@
 //! Credentials of upstreams: in no response header, log, event or error.
 
-use std::io;
-use std::sync::{Arc, Mutex};
-
 use sandbox_egress::{Limits, NamedUpstream, UpstreamKind};
-use tracing_subscriber::fmt::MakeWriter;
 
+use super::log::Log;
 use super::support::World;
 use super::upstreams::{SECRET, api, world};
 
@@ -85,38 +82,11 @@ async fn links_of_an_index_lead_to_the_upstream() {
     assert!(!received.contains("authorization"), "{received}");
 }
 
-/// Collects a log.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
-
 #[tokio::test]
 async fn no_log_event_or_error_has_the_secret() {
     let log = Log::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(log.clone())
-        .finish();
     // This test has a runtime of one thread.
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let _guard = log.collect();
     let answer =
         b"HTTP/1.1 200 OK\r\nX-Echo: sk-live-5up3r+s3cr3t/0123\r\nContent-Length: 2\r\n\r\nok";
     let (world, mut server, mut proxy) = world("none", answer).await;
@@ -146,7 +116,7 @@ async fn no_log_event_or_error_has_the_secret() {
         .secret(SECRET)
         .unwrap();
     seen.push(format!("{upstream:?} {:?} {:?}", proxy.proxy, broken.proxy));
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let log = log.text();
     assert!(log.contains("egress"), "{log}");
     seen.push(log);
     for text in seen {

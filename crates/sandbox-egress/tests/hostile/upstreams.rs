@@ -310,10 +310,13 @@ async fn new_rules_that_deny_an_upstream_close_it() {
     assert!(inside.head().await.starts_with("HTTP/1.1 200"));
     proxy.event().await;
     // Rules that say nothing about it leave it open.
-    proxy.proxy.update("packages".parse().unwrap());
+    proxy.proxy.update("packages".parse().unwrap()).unwrap();
     stream.write_all(b"data: 2\n\n").await.unwrap();
     stream.flush().await.unwrap();
-    proxy.proxy.update("none -api.example".parse().unwrap());
+    proxy
+        .proxy
+        .update("none -api.example".parse().unwrap())
+        .unwrap();
     inside.rest_bytes().await;
     assert_eq!(proxy.event().await.outcome, EgressOutcome::Revoked);
     let response = proxy.ask(&get("/api/events")).await;

@@ -10,8 +10,9 @@ use http::{Method, Request};
 use crate::hop_by_hop::HOP_BY_HOP;
 use crate::rules::name::Target;
 
-/// The port of `http` (RFC 9110 §4.2.1).
+/// The ports of `http` and `https` (RFC 9110 §4.2.1, §4.2.2).
 const HTTP_PORT: u16 = 80;
+const HTTPS_PORT: u16 = 443;
 const WEBSOCKET: &str = "websocket";
 
 /// A request that is not served, with the reason.
@@ -53,7 +54,7 @@ pub(super) fn absolute_target<B>(request: &Request<B>) -> Result<Target, Malform
     }
     let authority = uri.authority().ok_or("the address has no host")?;
     let target = Target::parse(authority.as_str(), Some(HTTP_PORT))?;
-    check_host(request, &target)?;
+    check_host(request, &target, HTTP_PORT)?;
     Ok(target)
 }
 
@@ -63,24 +64,55 @@ pub(super) fn absolute_target<B>(request: &Request<B>) -> Result<Target, Malform
 ///
 /// If it is for another one, or as [`connect_target`].
 pub(super) fn check_tunneled<B>(request: &Request<B>, target: &Target) -> Result<(), Malformed> {
+    check_within(request, target, &Scheme::HTTP, HTTP_PORT)
+}
+
+/// As [`check_tunneled`], for a tunnel in which TLS was spoken.
+///
+/// # Errors
+///
+/// As [`check_tunneled`], and for requests that servers answer with what they have got, and so with secrets.
+pub(super) fn check_intercepted<B>(request: &Request<B>, target: &Target) -> Result<(), Malformed> {
+    refuse_trace(request)?;
+    check_within(request, target, &Scheme::HTTPS, HTTPS_PORT)
+}
+
+/// Refuses requests that servers answer with the request itself, and so with a credential.
+///
+/// # Errors
+///
+/// If it is one.
+pub(super) fn refuse_trace<B>(request: &Request<B>) -> Result<(), Malformed> {
+    if *request.method() == Method::TRACE || request.method().as_str() == "TRACK" {
+        return Err("TRACE is not served where a credential is added");
+    }
+    Ok(())
+}
+
+fn check_within<B>(
+    request: &Request<B>,
+    target: &Target,
+    scheme: &Scheme,
+    usual_port: u16,
+) -> Result<(), Malformed> {
     if *request.method() == Method::CONNECT {
         return Err("CONNECT is not served inside of CONNECT");
     }
     if let Some(authority) = request.uri().authority()
-        && (request.uri().scheme() != Some(&Scheme::HTTP)
-            || Target::parse(authority.as_str(), Some(HTTP_PORT))? != *target)
+        && (request.uri().scheme() != Some(scheme)
+            || Target::parse(authority.as_str(), Some(usual_port))? != *target)
     {
         return Err("the request is for another host than the tunnel");
     }
     if find_host(request.headers())?.is_none() {
         return Err("the request has no Host");
     }
-    check_host(request, target)
+    check_host(request, target, usual_port)
 }
 
-fn check_host<B>(request: &Request<B>, target: &Target) -> Result<(), Malformed> {
+fn check_host<B>(request: &Request<B>, target: &Target, usual_port: u16) -> Result<(), Malformed> {
     match find_host(request.headers())? {
-        Some(host) if Target::parse(host, Some(HTTP_PORT))? != *target => {
+        Some(host) if Target::parse(host, Some(usual_port))? != *target => {
             Err("Host and the address of the request disagree")
         }
         Some(_) => Ok(()),
@@ -110,7 +142,7 @@ pub(super) struct Framing {
 }
 
 /// Prepares a request for the server: its address without the host, `Host` as it was checked, and nothing that is about the
-/// connection to the proxy.
+/// connection to the proxy. `is_secured` says whether TLS is spoken with the server.
 ///
 /// # Errors
 ///
@@ -118,6 +150,7 @@ pub(super) struct Framing {
 pub(super) fn prepare_request<B>(
     request: &mut Request<B>,
     target: &Target,
+    is_secured: bool,
 ) -> Result<Framing, Malformed> {
     let headers = request.headers();
     let encodings: Vec<&HeaderValue> = headers.get_all(TRANSFER_ENCODING).iter().collect();
@@ -143,7 +176,8 @@ pub(super) fn prepare_request<B>(
     *request.version_mut() = http::Version::HTTP_11;
     let headers = request.headers_mut();
     remove_hop_by_hop(headers);
-    let host = if target.port == HTTP_PORT {
+    let usual_port = if is_secured { HTTPS_PORT } else { HTTP_PORT };
+    let host = if target.port == usual_port {
         target.host.to_string()
     } else {
         target.to_string()
@@ -280,7 +314,7 @@ mod tests {
                 ("accept", "*/*"),
             ],
         );
-        let framing = prepare_request(&mut asked, &target).unwrap();
+        let framing = prepare_request(&mut asked, &target, false).unwrap();
         assert_eq!(
             framing,
             Framing {
@@ -307,7 +341,10 @@ mod tests {
             &[("transfer-encoding", "xchunked")],
         ] {
             let mut asked = request("POST", "http://a.example/", headers);
-            assert!(prepare_request(&mut asked, &target).is_err(), "{headers:?}");
+            assert!(
+                prepare_request(&mut asked, &target, false).is_err(),
+                "{headers:?}"
+            );
         }
     }
 }

@@ -1,5 +1,5 @@
 //! HTTP/1.1 from the sandbox: `CONNECT`, requests for absolute addresses and for upstreams, and requests inside a tunnel to
-//! port 80.
+//! port 80 or to a host that is intercepted.
 //!
 //! hyper reads and writes the messages on both sides, so what reaches a server was framed here, not by the sandbox.
 
@@ -7,31 +7,35 @@ mod body;
 mod headers;
 mod named;
 mod relinked;
+mod responses;
 mod upstream;
+mod via;
 
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue};
+use http::header::{CONNECTION, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::ext::ReasonPhrase;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
 use self::body::{CountedBody, ResponseBody, text_body};
-use self::named::{Unserved, Via};
+use self::named::Unserved;
+use self::responses::{close, describe, refuse, refuse_upgrade};
 use self::upstream::Upstreams;
+use self::via::{Unprepared, Via};
 use super::denial::Denial;
 use super::flow::{Flow, Grant};
 use super::relay::relay;
 use super::rewound::ClientStream;
 use super::{Shared, tunnel};
 use crate::Upstream;
+use crate::intercept::InterceptedHost;
 use crate::rules::Refusal;
 use crate::rules::name::Target;
 
@@ -49,13 +53,33 @@ pub(super) fn serve_tunnel(
     upstream: Box<dyn Upstream>,
     grant: Grant,
 ) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-    Box::pin(async move {
-        let target = grant.target.clone();
-        match Upstreams::with_open(shared, upstream, grant).await {
-            Ok(upstreams) => serve_requests(shared, client, Scope::Tunnel(target), upstreams).await,
-            Err(error) => tracing::debug!(%error, "connection for HTTP not set up"),
-        }
-    })
+    let scope = Scope::Tunnel(grant.target.clone());
+    Box::pin(serve_scope(shared, client, upstream, grant, scope))
+}
+
+/// Serves what is spoken inside of TLS with a host that is intercepted, as [`serve_tunnel`] does.
+pub(super) fn serve_intercepted(
+    shared: &Arc<Shared>,
+    client: ClientStream,
+    upstream: Box<dyn Upstream>,
+    grant: Grant,
+    host: Arc<InterceptedHost>,
+) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+    let scope = Scope::Intercepted(host);
+    Box::pin(serve_scope(shared, client, upstream, grant, scope))
+}
+
+async fn serve_scope(
+    shared: &Arc<Shared>,
+    client: ClientStream,
+    upstream: Box<dyn Upstream>,
+    grant: Grant,
+    scope: Scope,
+) {
+    match Upstreams::with_open(shared, upstream, grant).await {
+        Ok(upstreams) => serve_requests(shared, client, scope, upstreams).await,
+        Err(error) => tracing::debug!(%error, "connection for HTTP not set up"),
+    }
 }
 
 /// What the requests of a connection may be for.
@@ -63,6 +87,7 @@ pub(super) fn serve_tunnel(
 enum Scope {
     Proxy,
     Tunnel(Target),
+    Intercepted(Arc<InterceptedHost>),
 }
 
 /// What happens to a connection once its last response is written.
@@ -142,14 +167,27 @@ impl Connection {
         let is_connect = request.method() == Method::CONNECT;
         let target = match &self.scope {
             Scope::Proxy if is_connect => headers::connect_target(&request),
-            Scope::Proxy => headers::absolute_target(&request),
+            Scope::Proxy => headers::absolute_target(&request).and_then(|target| {
+                let is_intercepted = self.shared.find_intercepted(&target).is_some();
+                // Its secrets are for TLS alone.
+                (!is_intercepted)
+                    .then_some(target)
+                    .ok_or("use CONNECT and TLS for a host that has a transform")
+            }),
             Scope::Tunnel(target) => {
                 headers::check_tunneled(&request, target).map(|()| target.clone())
             }
+            Scope::Intercepted(host) => {
+                headers::check_intercepted(&request, host.target()).map(|()| host.target().clone())
+            }
+        };
+        let via = match &self.scope {
+            Scope::Proxy | Scope::Tunnel(_) => None,
+            Scope::Intercepted(host) => Some(Via::Host(Arc::clone(host))),
         };
         match target {
             Ok(target) if is_connect => self.connect(request, target).await,
-            Ok(target) => self.forward(request, target, None).await,
+            Ok(target) => self.forward(request, target, via).await,
             Err(reason) => self.refuse_malformed(&request.uri().to_string(), reason),
         }
     }
@@ -175,10 +213,11 @@ impl Connection {
 
     async fn forward_to_upstream(&self, mut request: Request<Incoming>) -> Response<ResponseBody> {
         match named::find_upstream(&self.shared.upstreams, &request) {
-            Ok((via, address)) => {
+            Ok((named, address)) => {
                 *request.uri_mut() = address;
-                let target = via.upstream.target().clone();
-                self.forward(request, target, Some(via)).await
+                let target = named.upstream.target().clone();
+                self.forward(request, target, Some(Via::Upstream(named)))
+                    .await
             }
             Err(Unserved::Malformed(reason)) => self.refuse_malformed(request.uri().path(), reason),
             Err(Unserved::Unknown(text)) => {
@@ -188,31 +227,40 @@ impl Connection {
         }
     }
 
-    /// Passes a request on to where it is for, through an upstream or as the rules allow.
+    /// Passes a request on to where it is for, with a credential or as the rules allow.
     async fn forward(
         &self,
         mut request: Request<Incoming>,
         target: Target,
         via: Option<Via>,
     ) -> Response<ResponseBody> {
-        let prepared = headers::prepare_request(&mut request, &target).and_then(|framing| {
-            if let Some(via) = &via {
-                via.upstream.prepare_request(request.headers_mut())?;
+        if let Some(interception) = &self.shared.interception
+            && let own = via.as_ref().and_then(Via::host)
+            && let Some(reason) = interception.find_stray(request.headers(), own)
+        {
+            return self.refuse_request(&target, reason);
+        }
+        let secured = via.as_ref().map(Via::secured);
+        let prepared = headers::prepare_request(&mut request, &target, secured.is_some())
+            .map_err(Unprepared::Malformed)
+            .and_then(|framing| {
+                let finish = via.map(|via| via.prepare(&mut request)).transpose()?;
+                Ok((framing, finish))
+            });
+        let (framing, finish) = match prepared {
+            Ok(prepared) => prepared,
+            Err(Unprepared::Malformed(reason)) => {
+                return self.refuse_malformed(&target.to_string(), reason);
             }
-            Ok(framing)
-        });
-        let framing = match prepared {
-            Ok(framing) => framing,
-            Err(reason) => return self.refuse_malformed(&target.to_string(), reason),
+            Err(Unprepared::Refused(reason)) => return self.refuse_request(&target, reason),
         };
         let client = framing
             .is_websocket
             .then(|| hyper::upgrade::on(&mut request));
         let request = request.map(CountedBody::from_sandbox);
-        let upstream = via.as_ref().map(|via| &via.upstream);
         let server = match self
             .upstreams
-            .take(&self.shared, &target, upstream, !framing.is_chunked)
+            .take(&self.shared, &target, secured.as_ref(), !framing.is_chunked)
             .await
         {
             Ok(server) => server,
@@ -258,10 +306,17 @@ impl Connection {
         }
         *response.version_mut() = http::Version::HTTP_11;
         let response = response.map(|body| CountedBody::to_sandbox(body, flow));
-        match via {
-            Some(via) => via.finish(response),
+        match finish {
+            Some(finish) => finish.apply(response),
             None => response.map(BodyExt::boxed_unsync),
         }
+    }
+
+    /// Refuses a request because of what is in it.
+    fn refuse_request(&self, target: &Target, reason: String) -> Response<ResponseBody> {
+        let denial = Denial::refused(Refusal::malformed(reason.clone(), reason));
+        self.shared.report_denial(target, &denial);
+        refuse(target, &denial)
     }
 
     fn refuse_malformed(&self, text: &str, reason: &'static str) -> Response<ResponseBody> {
@@ -314,36 +369,6 @@ impl Next {
         }
         Ok(())
     }
-}
-
-fn refuse(target: &Target, denial: &Denial) -> Response<ResponseBody> {
-    let mut response = describe(denial.status(), denial.message(target));
-    // Many programs show nothing but the first line of a response to CONNECT.
-    if denial.status() == StatusCode::FORBIDDEN {
-        let phrase = format!("Forbidden by the egress rules of the sandbox: {target}");
-        if let Ok(phrase) = ReasonPhrase::try_from(phrase) {
-            response.extensions_mut().insert(phrase);
-        }
-    }
-    response
-}
-
-fn refuse_upgrade(target: &Target) -> Response<ResponseBody> {
-    let text = format!("egress to {target} failed: the server changed the protocol, unasked\n");
-    describe(StatusCode::BAD_GATEWAY, text)
-}
-
-fn describe(status: StatusCode, text: String) -> Response<ResponseBody> {
-    let mut response = Response::new(text_body(text));
-    *response.status_mut() = status;
-    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
-    response.headers_mut().insert(CONTENT_TYPE, plain);
-    response
-}
-
-fn close(response: &mut Response<ResponseBody>) {
-    let close = HeaderValue::from_static("close");
-    response.headers_mut().insert(CONNECTION, close);
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

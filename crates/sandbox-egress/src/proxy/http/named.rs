@@ -6,11 +6,10 @@ use http::header::{HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 use http::uri::Uri;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
-use hyper::ext::ReasonPhrase;
 use sandbox_core::Escaped;
 
 use super::body::{CountedBody, ResponseBody};
-use super::headers::Malformed;
+use super::headers::{Malformed, refuse_trace};
 use super::relinked::{self, RelinkedBody};
 use crate::rules::name::{Host, Target};
 use crate::upstream::ServedUpstream;
@@ -24,7 +23,7 @@ const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// An upstream that a request is for.
 #[derive(Debug, Clone)]
-pub(super) struct Via {
+pub(super) struct Named {
     pub(super) upstream: Arc<ServedUpstream>,
     /// The upstream's address as the program in the sandbox has it, without a slash at its end.
     pub(super) place: String,
@@ -44,11 +43,9 @@ impl From<Malformed> for Unserved {
     }
 }
 
-impl Via {
+impl Named {
     /// Removes from a response what is not for the sandbox, and has its links lead to the upstream.
     pub(super) fn finish(self, mut response: Response<CountedBody>) -> Response<ResponseBody> {
-        // A server can write anything there, and so the credential.
-        response.extensions_mut().remove::<ReasonPhrase>();
         let is_whole = response.status() != StatusCode::PARTIAL_CONTENT;
         let headers = response.headers_mut();
         self.upstream.prepare_response(headers, &self.place);
@@ -79,12 +76,9 @@ pub(super) fn is_for_proxy_itself<B>(request: &Request<B>) -> bool {
 pub(super) fn find_upstream<B>(
     upstreams: &[Arc<ServedUpstream>],
     request: &Request<B>,
-) -> Result<(Via, Uri), Unserved> {
+) -> Result<(Named, Uri), Unserved> {
     let authority = check_origin(request.headers())?;
-    // Servers answer these with the request itself, and so with the credential.
-    if *request.method() == Method::TRACE || request.method().as_str() == "TRACK" {
-        return Err("TRACE is not served for upstreams".into());
-    }
+    refuse_trace(request)?;
     let path = request.uri().path();
     let after_slash = path.strip_prefix('/').unwrap_or(path);
     let name = after_slash.split('/').next().unwrap_or_default();
@@ -98,11 +92,11 @@ pub(super) fn find_upstream<B>(
     };
     let rest = &after_slash[name.len()..];
     let path = upstream.join(rest, request.uri().query())?;
-    let via = Via {
+    let named = Named {
         upstream: Arc::clone(upstream),
         place: format!("http://{authority}/{name}"),
     };
-    Ok((via, Uri::from(path)))
+    Ok((named, Uri::from(path)))
 }
 
 /// Checks that a request is meant for the proxy, and not made by a page of another site in a browser: neither by a name that

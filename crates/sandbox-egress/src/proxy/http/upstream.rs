@@ -15,8 +15,8 @@ use crate::Upstream;
 use crate::proxy::Shared;
 use crate::proxy::denial::Denial;
 use crate::proxy::flow::{Flow, Grant};
+use crate::proxy::secured::Secured;
 use crate::rules::name::Target;
-use crate::upstream::ServedUpstream;
 
 /// An error, for the log and the event.
 pub(super) type SendError = Box<dyn std::error::Error + Send + Sync>;
@@ -60,21 +60,21 @@ impl Upstreams {
         &self,
         shared: &Arc<Shared>,
         target: &Target,
-        upstream: Option<&Arc<ServedUpstream>>,
+        secured: Option<&Secured>,
         may_reuse: bool,
     ) -> Result<Server, Denial> {
         let idle = lock(&self.idle).take();
         if let Some(mut server) = idle
-            && server.grant.is_for(target, upstream)
+            && server.grant.is_for(target, secured)
             && (may_reuse || !server.is_used)
             && server.grant.is_valid(shared)
             && let Ok(Ok(())) = timeout(shared.limits.handshake, server.sender.ready()).await
         {
             return Ok(server);
         }
-        let (stream, grant) = match upstream {
-            Some(upstream) => shared.open_upstream(upstream).await?,
-            None => shared.open(target).await?,
+        let (stream, grant) = match secured {
+            Some(Secured::Upstream(upstream)) => shared.open_upstream(upstream).await?,
+            Some(Secured::Host(_)) | None => shared.open(target).await?,
         };
         let address = grant.address;
         self.set_up(shared, stream, grant)

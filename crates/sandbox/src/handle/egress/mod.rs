@@ -75,10 +75,7 @@ impl Sandbox {
     /// [`Error::Invalid`](crate::Error::Invalid) if this handle serves no egress.
     pub fn update_egress(&self, rules: Egress) -> Result<()> {
         match &*lock(&self.inner.egress) {
-            Some(egress) => {
-                egress.proxy().update(rules);
-                Ok(())
-            }
+            Some(egress) => egress.proxy().update(rules),
             None => Err(Error::invalid(
                 "egress",
                 rules.to_string(),

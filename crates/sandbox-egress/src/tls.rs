@@ -1,7 +1,9 @@
-//! TLS to upstreams, with certificates that are verified.
+//! TLS to origins, with certificates that are verified.
 
 use std::sync::{Arc, OnceLock};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use sandbox_core::{Error, Result};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -10,16 +12,20 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
 
 use crate::rules::name::Host;
 
-/// Reads certificates in PEM format.
+/// The longest line of PEM, in characters.
+const PEM_LINE: usize = 64;
+
+/// Reads certificates in PEM format. `of` and `name` are what trusts them.
 ///
 /// # Errors
 ///
 /// [`Error::Invalid`] if there is none, or if one cannot be read.
-pub(super) fn parse_authorities(
-    upstream: &str,
+pub(crate) fn parse_authorities(
+    of: &str,
+    name: &str,
     pem: &[u8],
 ) -> Result<Vec<CertificateDer<'static>>> {
-    let invalid = |reason: String| Error::invalid("authorities of the upstream", upstream, reason);
+    let invalid = |reason: String| Error::invalid(format!("authorities of the {of}"), name, reason);
     let read: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<_, _>>()
         .map_err(|error| invalid(format!("they are not in PEM format: {error}")))?;
@@ -29,16 +35,18 @@ pub(super) fn parse_authorities(
     Ok(read)
 }
 
-/// Returns what connects to upstreams, and trusts these authorities or else those of this machine.
+/// Returns what connects to an origin, and trusts these authorities or else those of this machine. `of` and `name` are what it is
+/// for.
 ///
 /// # Errors
 ///
 /// [`Error::Invalid`] if there are none.
-pub(super) fn create_connector(
-    upstream: &str,
+pub(crate) fn create_connector(
+    of: &str,
+    name: &str,
     authorities: Option<&[CertificateDer<'static>]>,
 ) -> Result<TlsConnector> {
-    let invalid = |reason: String| Error::invalid("authorities of the upstream", upstream, reason);
+    let invalid = |reason: String| Error::invalid(format!("authorities of the {of}"), name, reason);
     let roots = match authorities {
         Some(authorities) => {
             let mut roots = RootCertStore::empty();
@@ -67,22 +75,40 @@ pub(super) fn create_connector(
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-/// Returns the name that a certificate has to be for.
+/// Returns the name that a certificate has to be for. `of` is what it is the host of.
 ///
 /// # Errors
 ///
 /// [`Error::Invalid`] if no certificate can be for it.
-pub(super) fn server_name(host: &Host) -> Result<ServerName<'static>> {
+pub(crate) fn server_name(of: &str, host: &Host) -> Result<ServerName<'static>> {
     match host {
         Host::Address(address) => Ok(ServerName::from(*address)),
         Host::Name(name) => ServerName::try_from(name.as_str().to_owned()).map_err(|_| {
             Error::invalid(
-                "address of an upstream",
+                format!("address of the {of}"),
                 name.as_str(),
                 "no certificate can be for this name",
             )
         }),
     }
+}
+
+/// Returns the certificates of the authorities that this machine trusts, in PEM format; empty if there are none.
+pub fn machine_authorities() -> String {
+    let mut text = String::new();
+    for certificate in rustls_native_certs::load_native_certs().certs {
+        text.push_str("-----BEGIN CERTIFICATE-----\n");
+        let encoded = STANDARD.encode(&certificate);
+        // RFC 7468 §2.
+        for (index, character) in encoded.chars().enumerate() {
+            if index > 0 && index % PEM_LINE == 0 {
+                text.push('\n');
+            }
+            text.push(character);
+        }
+        text.push_str("\n-----END CERTIFICATE-----\n");
+    }
+    text
 }
 
 /// The authorities of this machine. They are read once, because that takes a while.
