@@ -12,6 +12,7 @@ mod leaks;
 mod packages;
 mod programs;
 mod serving;
+mod transforms;
 mod upstreams;
 mod world;
 
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         packages::CASES,
         programs::CASES,
         serving::CASES,
+        transforms::CASES,
         upstreams::CASES,
     ]
     .concat()

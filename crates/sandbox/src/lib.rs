@@ -163,7 +163,8 @@ pub use transfer::report::{Discarded, Failed, Skipped, TransferReport, TreeRepor
 pub use handle::egress::ServeEgress;
 pub use sandbox_egress::{
     Answer as EgressAnswer, Ask as AskEgress, Dial, DirectDialer, Egress, EgressEvent,
-    EgressOutcome, NamedUpstream, Resolve, SystemResolver, UPSTREAM_KINDS, Upstream, UpstreamKind,
+    EgressOutcome, HostTransform, NamedUpstream, Resolve, SystemResolver, UPSTREAM_KINDS, Upstream,
+    UpstreamKind,
 };
 
 // Ports, connections, and the traits behind a client.

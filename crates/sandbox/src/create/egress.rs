@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sandbox_egress::{Ask, Dial, Egress, EgressEvent, NamedUpstream, Resolve};
+use sandbox_egress::{Ask, Dial, Egress, EgressEvent, HostTransform, NamedUpstream, Resolve};
 
 use super::builder::SandboxBuilder;
 
@@ -58,6 +58,34 @@ impl SandboxBuilder {
     /// ```
     pub fn upstream(mut self, upstream: NamedUpstream) -> Self {
         self.egress.upstreams.push(upstream);
+        self
+    }
+
+    /// Intercepts one host, so that requests for it get a secret that the sandbox never has: for programs that have the address of
+    /// their service built in, and so cannot use an [`upstream`](Self::upstream). Can be repeated, for other hosts. A rule that allows
+    /// the host and its port is added to those of [`egress`](Self::egress).
+    ///
+    /// The proxy in this process ends TLS for this host alone, with a certificate of an authority that is made for this sandbox. Its
+    /// certificate is put into the sandbox, and commands find it by `SSL_CERT_FILE`, `REQUESTS_CA_BUNDLE`, `NODE_EXTRA_CA_CERTS` and
+    /// similar variables. Programs that bring their own authorities or pin certificates do not work.
+    ///
+    /// Rules that allow every host exclude it ([`Egress::internet`], [`Egress::open`], `*`), and so does
+    /// [`unverified_egress`](Self::unverified_egress): whatever runs in the sandbox could send what the secret gives to any host.
+    ///
+    /// ```no_run
+    /// # async fn example(client: sandbox::Client) -> sandbox::Result<()> {
+    /// use sandbox::HostTransform;
+    ///
+    /// let key = std::env::var("STRIPE_KEY").unwrap_or_default();
+    /// let stripe = HostTransform::new("api.stripe.com")?.placeholder("STRIPE_KEY", key)?;
+    /// let sbx = client.sandbox().host_transform(stripe).create().await?;
+    /// // What is in the variable inside is worth nothing elsewhere.
+    /// sbx.shell("curl -s -u $STRIPE_KEY: https://api.stripe.com/v1/charges").output().await?.check()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn host_transform(mut self, transform: HostTransform) -> Self {
+        self.egress.transforms.push(transform);
         self
     }
 

@@ -83,7 +83,7 @@ pub(crate) struct Created {
     pub(crate) info: SandboxInfo,
     pub(crate) access: Arc<Access>,
     pub(crate) session: Arc<dyn Session>,
-    /// Sent with every command.
+    /// Sent with every command, besides the variables of the way out.
     pub(crate) env: Env,
     pub(crate) attach_timeout: Option<Duration>,
     /// The way out, if it has one.
@@ -125,6 +125,7 @@ async fn create(builder: SandboxBuilder) -> Result<Created> {
         let backend = &parts.backend;
         let capabilities = backend.capabilities();
         egress.check_backend(&capabilities, backend.name())?;
+        egress.lifetime = Some(spec.lifetime.max_lifetime);
         egress.build_proxy()?;
         spec.is_offline |= egress.needs_isolation(&capabilities);
         egress.refused = backend.control_plane().await;

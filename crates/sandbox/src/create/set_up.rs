@@ -11,7 +11,7 @@ use crate::handle::egress::{EgressProxy, EgressSetup};
 /// How much of the output of an initial command is kept for its error, in bytes.
 const INIT_OUTPUT_CAP: usize = 64 << 10;
 
-/// Opens the way out, and sets the sandbox up. Returns the variables of its commands.
+/// Opens the way out, and sets the sandbox up. Returns the variables of its commands, besides those of the way out.
 pub(super) async fn set_up(
     requested: &Personal,
     egress: Option<&EgressSetup>,
@@ -26,12 +26,14 @@ pub(super) async fn set_up(
     if let Some(egress) = &egress {
         egress.store_programs(&**session).await?;
         // Variables of the caller override those of the way out.
-        personal.env = egress.variables()?;
+        personal.env = egress.variables().clone();
         personal.env.extend(&requested.env);
     }
-    let mut env = personal.env.clone();
-    env.extend(&personal.secret_env);
-    personalise(&**session, &personal, &env).await?;
+    let mut of_init = personal.env.clone();
+    of_init.extend(&personal.secret_env);
+    personalise(&**session, &personal, &of_init).await?;
+    let mut env = requested.env.clone();
+    env.extend(&requested.secret_env);
     Ok((env, egress))
 }
 

@@ -12,6 +12,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::Sandbox;
 use super::job::Job;
+use crate::sync::lock;
 
 impl Sandbox {
     /// Returns a builder for a command: a program and its arguments, which are passed on unchanged,
@@ -90,7 +91,8 @@ impl Command {
     fn new(sandbox: Sandbox, program: Program) -> Self {
         let defaults = &sandbox.inner.parts.defaults;
         let mut request = ExecRequest::new(program);
-        request.env = sandbox.inner.env.clone();
+        request.env = lock(&sandbox.inner.egress_env).clone();
+        request.env.extend(&sandbox.inner.env);
         request.timeout = defaults.command_timeout;
         let output_cap = defaults.output_cap;
         Self {

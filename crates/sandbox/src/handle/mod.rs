@@ -63,6 +63,9 @@ struct Inner {
     diagnoser: Diagnoser,
     /// Sent with every command. Secrets are stored only here.
     env: Env,
+    /// Sent with every command as well, where the caller has set nothing: those of the way out that this handle has served
+    /// last.
+    egress_env: Mutex<Env>,
     end: Arc<EndState>,
     /// The way out, while this handle serves it.
     egress: Mutex<Option<EgressProxy>>,
@@ -183,6 +186,7 @@ impl Sandbox {
             Arc::clone(&end),
         );
         let session = DiagnosingSession::new(session, diagnoser.clone());
+        let egress_env = egress.as_ref().map(|egress| egress.variables().clone());
         let inner = Arc::new(Inner {
             parts,
             info,
@@ -190,6 +194,7 @@ impl Sandbox {
             session: Arc::new(session),
             diagnoser,
             env,
+            egress_env: Mutex::new(egress_env.unwrap_or_default()),
             end,
             egress: Mutex::new(egress),
         });

@@ -170,7 +170,7 @@ impl Waiting {
     }
 
     /// Sets variables, in addition to those of the pool, starts the ttl and runs the initial
-    /// commands. Returns the variables for every command.
+    /// commands. Returns the variables for every command, besides those of the way out.
     async fn set_up(
         &self,
         session: &dyn Session,
@@ -188,19 +188,23 @@ impl Waiting {
         if let Some(on_expiry) = request.assignment.on_expiry {
             set_on_expiry(session, on_expiry).await?;
         }
+        let egress = self.created.egress.as_ref();
+        let of_egress = egress
+            .map(|egress| egress.variables().clone())
+            .unwrap_or_default();
         let mut personal = Personal {
             init: request.personal.init.clone(),
             ..Personal::default()
         };
         // The file with the variables is replaced, so it gets those of the pool as well.
         if !request.personal.env.is_empty() {
-            if let Some(egress) = &self.created.egress {
-                personal.env = egress.variables()?;
-            }
+            personal.env = of_egress.clone();
             personal.env.extend(pool_env);
             personal.env.extend(&request.personal.env);
         }
-        personalise(session, &personal, &env).await?;
+        let mut of_init = of_egress;
+        of_init.extend(&env);
+        personalise(session, &personal, &of_init).await?;
         Ok(env)
     }
 }

@@ -223,7 +223,7 @@ impl HandOver {
     }
 
     /// Sets variables, in addition to those of the pool, and runs the initial commands. Returns the variables
-    /// for every command.
+    /// for every command, besides those of the way out.
     async fn set_up(&self, session: &dyn Session, egress: Option<&EgressProxy>) -> Result<Env> {
         // What waits ends at the end of its ttl.
         if self.on_expiry != OnExpiry::End {
@@ -231,19 +231,22 @@ impl HandOver {
         }
         let mut personal = self.personal.clone();
         if let Some(egress) = egress {
+            egress.store_programs(session).await?;
             // Variables of the caller override those of the way out.
-            personal.env = egress.variables()?;
+            personal.env = egress.variables().clone();
             personal.env.extend(&self.personal.env);
         }
-        let mut env = personal.env.clone();
-        env.extend(&personal.secret_env);
+        let mut of_init = personal.env.clone();
+        of_init.extend(&personal.secret_env);
         if !personal.env.is_empty() {
             // The file with the variables is replaced, so it gets those of the pool as well.
             let mut of_pool = read_environment(session).await?;
             of_pool.extend(&personal.env);
             personal.env = of_pool;
         }
-        personalise(session, &personal, &env).await?;
+        personalise(session, &personal, &of_init).await?;
+        let mut env = self.personal.env.clone();
+        env.extend(&self.personal.secret_env);
         Ok(env)
     }
 }

@@ -10,3 +10,4 @@ mod pool;
 mod shared_pool;
 mod shared_processes;
 mod support;
+mod transforms;

@@ -1,6 +1,7 @@
 //! The way out of a sandbox that has no network: a proxy in this process, behind a port on the sandbox's loopback
 //! interface.
 
+mod authority;
 mod connect;
 pub(crate) mod proof;
 mod proxy;
@@ -17,7 +18,7 @@ use sandbox_core::{
     ConnectionStage, DownloadRequest, Env, Error, Result, TransferReason, UploadRequest,
     environment_file,
 };
-use sandbox_egress::{Ask, Dial, Egress, EgressEvent, NamedUpstream, Resolve};
+use sandbox_egress::{Ask, Dial, Egress, EgressEvent, HostTransform, NamedUpstream, Resolve};
 use tokio::time::Instant;
 
 use super::Sandbox;
@@ -58,7 +59,8 @@ impl Sandbox {
     /// * [`Error::Unsupported`](crate::Error::Unsupported) if the sandbox has another way out. On a cluster that is tried,
     ///   for at most 30 seconds, and the Pod gets the label that its policy selects;
     /// * [`Error::Backend`](crate::Error::Backend) on a cluster, if its policies let the sandbox out;
-    /// * [`Error::Invalid`](crate::Error::Invalid) for upstreams that exclude each other;
+    /// * [`Error::Invalid`](crate::Error::Invalid) for upstreams or transforms that exclude each other, and for rules that exclude
+    ///   transforms;
     /// * [`Error::Connection`](crate::Error::Connection), also if another process serves it.
     pub fn serve_egress(&self, rules: Egress) -> ServeEgress {
         ServeEgress {
@@ -68,11 +70,12 @@ impl Sandbox {
     }
 
     /// Replaces all egress rules at once. Connections that the new rules refuse are closed, and others stay open. Upstreams stay,
-    /// unless the new rules deny them.
+    /// unless the new rules deny them. The host of a transform needs a rule that allows it.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`](crate::Error::Invalid) if this handle serves no egress.
+    /// [`Error::Invalid`](crate::Error::Invalid) if this handle serves no egress, or if there are transforms and the rules allow
+    /// every host.
     pub fn update_egress(&self, rules: Egress) -> Result<()> {
         match &*lock(&self.inner.egress) {
             Some(egress) => egress.proxy().update(rules),
@@ -118,7 +121,7 @@ impl Sandbox {
         }
     }
 
-    /// Adds the variables to those that the sandbox's server gives every command, unless they are there.
+    /// Adds the variables to those that the sandbox's server gives every command, as far as they are not there.
     async fn store_variables(&self, env: &Env) -> Result<()> {
         let path = environment_file::PATH;
         let (writer, content) = MemoryWriter::new();
@@ -135,7 +138,11 @@ impl Sandbox {
                 .last()
                 .is_some_and(|(_, stored)| stored == value.as_bytes())
         };
-        if env.iter().all(has) {
+        let mut missing = Env::default();
+        for (name, value) in env.iter().filter(|variable| !has(*variable)) {
+            missing.set(name, value)?;
+        }
+        if missing.is_empty() {
             return Ok(());
         }
         // What follows the last NUL byte is read as lines.
@@ -143,7 +150,7 @@ impl Sandbox {
         if !matches!(text.last(), None | Some(b'\n' | b'\0')) {
             text.push(b'\n');
         }
-        text.extend_from_slice(&environment_file::encode(env)?);
+        text.extend_from_slice(&environment_file::encode(&missing)?);
         self.session().create_dir(&".sandbox".into(), true).await?;
         let mut file = UploadRequest::new(path);
         file.mode = Some(0o600);
@@ -176,7 +183,14 @@ impl ServeEgress {
         self
     }
 
-    /// Serves it even if the sandbox may have another way out, such as a Pod's network.
+    /// Intercepts one host, so that requests for it get a secret that the sandbox never has. See
+    /// [`SandboxBuilder::host_transform`](crate::SandboxBuilder::host_transform).
+    pub fn host_transform(mut self, transform: HostTransform) -> Self {
+        self.setup.transforms.push(transform);
+        self
+    }
+
+    /// Serves it even if the sandbox may have another way out, such as a Pod's network. Excludes transforms.
     pub fn unverified(mut self) -> Self {
         self.setup.is_unverified = true;
         self
@@ -225,7 +239,8 @@ impl ServeEgress {
             }
         };
         egress.store_programs(&**sandbox.session()).await?;
-        sandbox.store_variables(&egress.variables()?).await?;
+        sandbox.store_variables(egress.variables()).await?;
+        *lock(&sandbox.inner.egress_env) = egress.variables().clone();
         *lock(&sandbox.inner.egress) = Some(egress);
         Ok(())
     }

@@ -7,8 +7,8 @@ use sandbox_core::{Env, PortListener, Result, SandboxId, Session};
 use sandbox_egress::{EgressEvents, Proxy};
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::connect;
 use super::setup::{EgressHook, EgressSetup};
+use super::{authority, connect};
 
 /// Decisions that wait for the hook. More are lost, and counted.
 const EVENT_CAPACITY: usize = 4096;
@@ -19,6 +19,8 @@ const RETRY_PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration:
 pub(crate) struct EgressProxy {
     proxy: Proxy,
     port: u16,
+    /// By which programs find it.
+    variables: Env,
     tasks: Vec<AbortHandle>,
 }
 
@@ -27,7 +29,8 @@ impl EgressProxy {
     ///
     /// # Errors
     ///
-    /// As [`Session::listen`].
+    /// As [`Session::listen`], and [`Error::Invalid`](sandbox_core::Error::Invalid) if the user named a variable of an upstream or
+    /// a transform like one that is reserved.
     pub(crate) async fn start(
         setup: &EgressSetup,
         id: &SandboxId,
@@ -47,37 +50,40 @@ impl EgressProxy {
             tasks.push(tokio::spawn(call_hook(events, Arc::clone(hook))).abort_handle());
         }
         let proxy = builder.build();
+        let variables = list_variables(&proxy, port, &*session).await?;
         let rules = proxy.rules();
         tracing::debug!(sandbox.id = %id, port, %rules, "egress served");
         let serving = serve(proxy.clone(), listener, session, id.clone());
         tasks.push(tokio::spawn(serving).abort_handle());
-        Ok(Self { proxy, port, tasks })
+        Ok(Self {
+            proxy,
+            port,
+            variables,
+            tasks,
+        })
     }
 
     pub(super) fn proxy(&self) -> &Proxy {
         &self.proxy
     }
 
-    /// Writes what programs inside need that know no proxies.
+    /// Writes what programs inside need: the one that connects for those that know no proxies, and the authority that they are
+    /// to trust.
     ///
     /// # Errors
     ///
     /// Those of an upload.
     pub(crate) async fn store_programs(&self, session: &dyn Session) -> Result<()> {
-        connect::store(session, self.port).await
+        connect::store(session, self.port).await?;
+        match self.proxy.authority() {
+            Some(certificate) => authority::store(session, certificate).await,
+            None => Ok(()),
+        }
     }
 
-    /// The variables by which programs find the proxy and the upstreams.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Invalid`](sandbox_core::Error::Invalid) if the user named a variable of an upstream like one that is reserved.
-    pub(crate) fn variables(&self) -> Result<Env> {
-        let mut env = variables(self.port)?;
-        for (name, value) in self.proxy.upstream_variables(self.port) {
-            env.set(name, value)?;
-        }
-        Ok(env)
+    /// The variables by which programs find the proxy, the upstreams, and the authority of hosts with a transform.
+    pub(crate) fn variables(&self) -> &Env {
+        &self.variables
     }
 }
 
@@ -87,6 +93,20 @@ impl Drop for EgressProxy {
             task.abort();
         }
     }
+}
+
+async fn list_variables(proxy: &Proxy, port: u16, session: &dyn Session) -> Result<Env> {
+    let mut env = variables(port)?;
+    for (name, value) in proxy.upstream_variables(port) {
+        env.set(name, value)?;
+    }
+    if proxy.authority().is_some() {
+        env.extend(&authority::variables(session).await?);
+    }
+    for (name, value) in proxy.placeholder_variables() {
+        env.set(name, value)?;
+    }
+    Ok(env)
 }
 
 /// The variables by which programs find a proxy on this port. Both cases are in use: curl reads only `http_proxy`, others

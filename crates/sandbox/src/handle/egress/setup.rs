@@ -2,9 +2,12 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sandbox_core::{Capabilities, Error, Result, SandboxInfo};
-use sandbox_egress::{Ask, Dial, Egress, EgressEvent, NamedUpstream, Proxy, ProxyBuilder, Resolve};
+use sandbox_egress::{
+    Ask, Dial, Egress, EgressEvent, HostTransform, NamedUpstream, Proxy, ProxyBuilder, Resolve,
+};
 
 /// Called for each decision of the proxy.
 pub(crate) type EgressHook = Arc<dyn Fn(&EgressEvent) + Send + Sync>;
@@ -23,6 +26,10 @@ pub(crate) struct EgressSetup {
     pub(crate) network: Option<(Arc<dyn Resolve>, Arc<dyn Dial>)>,
     /// Reached by name, with credentials that stay in this process.
     pub(crate) upstreams: Vec<NamedUpstream>,
+    /// Hosts that are intercepted.
+    pub(crate) transforms: Vec<HostTransform>,
+    /// How long the sandbox can live, if that is known.
+    pub(crate) lifetime: Option<Duration>,
     /// Who is asked about names that no rule decides about.
     pub(crate) ask: Option<Arc<dyn Ask>>,
 }
@@ -41,25 +48,42 @@ impl EgressSetup {
     }
 
     pub(crate) fn is_served(&self) -> bool {
-        self.rules.is_some() || !self.upstreams.is_empty()
+        self.rules.is_some() || !self.upstreams.is_empty() || !self.transforms.is_empty()
     }
 
     /// Begins a proxy. What cannot be served is refused here, before anything is created.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] for upstreams that exclude each other or that cannot be verified.
+    /// [`Error::Invalid`] for upstreams or transforms that exclude each other or that cannot be verified, and for rules that
+    /// exclude transforms; [`Error::Unsupported`] for transforms if nothing enforces the rules.
     pub(crate) fn build_proxy(&self) -> Result<ProxyBuilder> {
-        let rules = self.rules.clone().unwrap_or_else(Egress::none);
-        let mut builder = Proxy::builder(rules)
+        if let Some(transform) = self.transforms.first().filter(|_| self.is_unverified) {
+            return Err(Error::unsupported_because(
+                format!("the transform of {}", transform.host()),
+                "a sandbox whose egress is not verified",
+                "it may reach every host, and so send what the secret gives to any",
+                "leave out unverified_egress() (--egress-unverified), or the transform",
+            ));
+        }
+        let lifetime = self.lifetime.unwrap_or(UNKNOWN_LIFETIME);
+        let mut builder = Proxy::builder(self.all_rules()?)
             .refuse(self.refused.iter().copied())
-            .upstreams(self.upstreams.iter().cloned())?;
+            .upstreams(self.upstreams.iter().cloned())?
+            .transforms(self.transforms.iter().cloned(), lifetime)?;
         if let Some((resolver, dialer)) = &self.network {
             builder = builder
                 .resolver(Arc::clone(resolver))
                 .dialer(Arc::clone(dialer));
         }
         Ok(builder)
+    }
+
+    /// The rules, with one for each host that has a transform.
+    fn all_rules(&self) -> Result<Egress> {
+        let rules = self.rules.clone().unwrap_or_else(Egress::none);
+        let mut hosts = self.transforms.iter().map(HostTransform::host);
+        hosts.try_fold(rules, |rules, host| rules.allow(&host))
     }
 
     /// Whether the backend has to keep the sandbox from its network, which is then proved from inside.
@@ -72,11 +96,18 @@ impl EgressSetup {
     ///
     /// # Errors
     ///
-    /// [`Error::Unsupported`] if there are other rules or upstreams, or if they are not to be verified.
+    /// [`Error::Unsupported`] if there are other rules, upstreams or transforms, or if they are not to be verified.
     pub(crate) fn is_pool_offline(&self) -> Result<bool> {
         if let Some(upstream) = self.upstreams.first() {
             return Err(Error::unsupported(
                 format!("the upstream {}", upstream.name()),
+                "a pool that processes share",
+                "leave it out, and give it at the claim",
+            ));
+        }
+        if let Some(transform) = self.transforms.first() {
+            return Err(Error::unsupported(
+                format!("the transform of {}", transform.host()),
                 "a pool that processes share",
                 "leave it out, and give it at the claim",
             ));
@@ -118,6 +149,9 @@ impl EgressSetup {
         )))
     }
 }
+
+/// How long certificates are valid for a sandbox of which it is not known how long it can live.
+const UNKNOWN_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// The mechanism that leaves a sandbox without a network, as backends name it.
 const NETWORK_NAMESPACE: &str = "network namespace";

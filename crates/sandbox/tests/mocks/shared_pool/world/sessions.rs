@@ -71,13 +71,15 @@ fn session(world: &World, id: &SandboxId) -> MockSession {
         .expect_exec()
         .returning(|request: ExecRequest| Ok(echo(request)));
     session.expect_create_dir().returning(|_, _| Ok(()));
-    session.expect_upload().returning(move |_, mut from| {
+    session.expect_upload().returning(move |request, mut from| {
         let mut text = Vec::new();
         let read = tokio::io::AsyncReadExt::read_to_end(&mut from, &mut text);
         futures_util::FutureExt::now_or_never(read)
             .unwrap()
             .unwrap();
-        of_upload.with(|state| state.pods.get_mut(&uploaded).unwrap().environment = text);
+        if request.path == sandbox_core::environment_file::PATH {
+            of_upload.with(|state| state.pods.get_mut(&uploaded).unwrap().environment = text);
+        }
         Ok(0)
     });
     session.expect_stat().returning(move |path, _| {
