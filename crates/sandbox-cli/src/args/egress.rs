@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use sandbox::{Egress, SandboxBuilder};
+use sandbox::{Egress, HostTransform, NamedUpstream, SandboxBuilder};
 
+use super::transform::TransformOptions;
 use super::upstream::UpstreamOptions;
 use crate::ui::questions::TerminalQuestions;
 
@@ -41,6 +42,8 @@ pub(crate) struct EgressOptions {
     is_unverified: bool,
     #[command(flatten)]
     upstreams: UpstreamOptions,
+    #[command(flatten)]
+    transforms: TransformOptions,
 }
 
 impl EgressOptions {
@@ -79,18 +82,41 @@ impl EgressOptions {
         &self.upstreams
     }
 
+    pub(crate) fn transforms(&self) -> &TransformOptions {
+        &self.transforms
+    }
+
+    /// Whether anything gets credentials.
+    pub(crate) fn has_credentials(&self) -> bool {
+        !self.upstreams().is_empty() || !self.transforms().is_empty()
+    }
+
+    /// Reads what gets credentials, and the secrets.
+    ///
+    /// # Errors
+    ///
+    /// If an option cannot be read, or if a secret is not where it should be.
+    pub(crate) fn read_credentials(&self) -> Result<(Vec<NamedUpstream>, Vec<HostTransform>)> {
+        let upstreams = self.upstreams.read_besides(&self.transforms.hosts())?;
+        Ok((upstreams, self.transforms.read(&self.upstreams)?))
+    }
+
     /// Adds these options to the description of a sandbox.
     ///
     /// # Errors
     ///
-    /// If a rule, an upstream or its secret cannot be read, or if there is no terminal to ask at.
+    /// If a rule, an upstream, a transform or a secret cannot be read, or if there is no terminal to ask at.
     pub(crate) fn apply(&self, mut builder: SandboxBuilder) -> Result<SandboxBuilder> {
         if let Some(rules) = self.rules(builder.egress_rules())? {
             builder = builder.egress(rules);
         }
-        for upstream in self.upstreams.read()? {
-            builder = builder.upstream(upstream);
-        }
+        let (upstreams, transforms) = self.read_credentials()?;
+        builder = upstreams
+            .into_iter()
+            .fold(builder, SandboxBuilder::upstream);
+        builder = transforms
+            .into_iter()
+            .fold(builder, SandboxBuilder::host_transform);
         if self.is_unverified {
             builder = builder.unverified_egress();
         }

@@ -10,5 +10,6 @@ pub(crate) mod path;
 pub(crate) mod pod;
 pub(crate) mod pool;
 pub(crate) mod sandbox;
+pub(crate) mod transform;
 pub(crate) mod upstream;
 pub(crate) mod values;

@@ -23,15 +23,15 @@ pub(crate) struct UpstreamOptions {
     /// key-variable=VARIABLE (gets a placeholder), ca=FILE (certificates to trust, in PEM format).
     #[arg(long = "egress-upstream", value_name = "NAME[=URL][,OPTION=VALUE]")]
     upstreams: Vec<String>,
-    /// Where the secret of an upstream is: in a variable of this program or in a file; can be repeated
+    /// Where the secret of an upstream or of a transform is: in a variable of this program or in a file; can be repeated
     ///
-    /// Without it, that of `openai` and `anthropic` at their usual addresses is in OPENAI_API_KEY and ANTHROPIC_API_KEY, and
-    /// others have none.
+    /// Without it, that of the upstreams `openai` and `anthropic` at their usual addresses is in OPENAI_API_KEY and
+    /// ANTHROPIC_API_KEY, and others have none. That of a transform is in the variable of this program that has the name of the
+    /// sandbox's.
     // Not parsed by clap, which repeats what it cannot read.
     #[arg(
         long = "egress-secret",
-        value_name = "NAME=env:VARIABLE|file:PATH|none",
-        requires = "upstreams"
+        value_name = "NAME|HOST=env:VARIABLE|file:PATH|none"
     )]
     secrets: Vec<String>,
 }
@@ -65,6 +65,15 @@ impl UpstreamOptions {
     ///
     /// If an option cannot be read, a secret is not where it should be, or one is for no upstream.
     pub(crate) fn read(&self) -> Result<Vec<NamedUpstream>> {
+        self.read_besides(&[])
+    }
+
+    /// Reads the options where secrets may also be for something else, of these names.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub(super) fn read_besides(&self, others: &[&str]) -> Result<Vec<NamedUpstream>> {
         let secrets: Vec<(&str, Source<'_>)> = self
             .secrets
             .iter()
@@ -76,8 +85,16 @@ impl UpstreamOptions {
             .map(|text| Description::parse(text))
             .collect::<Result<_>>()?;
         for (index, (name, _)) in secrets.iter().enumerate() {
-            if !described.iter().any(|one| one.name == *name) {
-                bail!("--egress-secret {name}=… is for no upstream; add --egress-upstream {name}");
+            let is_for_upstream = described.iter().any(|one| one.name == *name);
+            match (is_for_upstream, others.contains(name)) {
+                (true, false) | (false, true) => {}
+                (true, true) => bail!(
+                    "--egress-secret {name}=… is for an upstream and for a transform; give the upstream another name"
+                ),
+                (false, false) => bail!(
+                    "--egress-secret {name}=… is for no upstream and no transform; add --egress-upstream {name} or \
+                     --egress-transform {name}"
+                ),
             }
             if secrets[..index].iter().any(|(other, _)| other == name) {
                 bail!("--egress-secret {name}=… is given twice; leave one out");
@@ -89,11 +106,26 @@ impl UpstreamOptions {
             .map(|one| one.complete(find(one.name).map(|(_, source)| *source)))
             .collect()
     }
+
+    /// Returns where the secret of this name is, if an option says so.
+    ///
+    /// # Errors
+    ///
+    /// If an option cannot be read.
+    pub(super) fn find_secret(&self, name: &str) -> Result<Option<Source<'_>>> {
+        for text in &self.secrets {
+            let (found, source) = parse_secret(text)?;
+            if found == name {
+                return Ok(Some(source));
+            }
+        }
+        Ok(None)
+    }
 }
 
 /// Where a secret is.
 #[derive(Debug, Clone, Copy)]
-enum Source<'a> {
+pub(super) enum Source<'a> {
     Variable(&'a str),
     File(&'a str),
     Nowhere,
@@ -114,14 +146,14 @@ fn parse_secret(text: &str) -> Result<(&str, Source<'_>)> {
 }
 
 impl Source<'_> {
-    /// Returns the secret, without a line break at its end.
-    fn read(self, upstream: &str) -> Result<Option<String>> {
+    /// Returns the secret of this name, without a line break at its end.
+    pub(super) fn read(self, name: &str) -> Result<Option<String>> {
         match self {
             Self::Variable(variable) => match std::env::var(variable) {
                 Ok(secret) => Ok(Some(secret)),
                 Err(_) => bail!(
-                    "the secret of the upstream {upstream} is not in {variable}, which is not set or not text; set it, or use \
-                     --egress-secret {upstream}=file:PATH"
+                    "the secret of {name} is not in {variable}, which is not set or not text; set it, or use --egress-secret \
+                     {name}=file:PATH"
                 ),
             },
             Self::File(path) => {
@@ -235,7 +267,7 @@ impl<'a> Description<'a> {
 }
 
 /// Reads a text file.
-fn read_file(path: &str) -> Result<String> {
+pub(super) fn read_file(path: &str) -> Result<String> {
     let read = || {
         let mut text = String::new();
         File::open(path)?.take(MAX_FILE).read_to_string(&mut text)?;

@@ -22,6 +22,7 @@ mod ssh_tools;
 mod streams;
 mod support;
 mod terminal_output;
+mod transforms;
 mod tty;
 mod url;
 mod usage;

@@ -54,6 +54,7 @@ const EXAMPLES: &str = "Examples:
   sandbox egress --egress-allow api.example.com --egress-allow '*.example.org:8443' ID
   sandbox egress --egress internet --egress-deny '*.example.net' --json ID
   sandbox egress --egress-upstream openai --egress-secret openai=file:key ID
+  sandbox egress --egress-transform api.example.com,variable=API_KEY ID
   sandbox egress --egress packages --egress-ask ID
   sandbox egress log -f ID";
 
@@ -68,7 +69,7 @@ pub(crate) async fn run(args: Args, client: &Client, quiet: bool) -> Outcome {
         Some(rules) => rules,
         None => match default.egress_rules() {
             Some(rules) => rules.clone(),
-            None if !egress.upstreams().is_empty() => Egress::none(),
+            None if egress.has_credentials() => Egress::none(),
             None => bail!("no rules; use --egress PRESET, --egress-allow HOST or SANDBOX_EGRESS"),
         },
     };
@@ -76,19 +77,22 @@ pub(crate) async fn run(args: Args, client: &Client, quiet: bool) -> Outcome {
         .is_asking()
         .then(TerminalQuestions::new)
         .transpose()?;
-    let upstreams = egress.upstreams().read()?;
+    let (upstreams, transforms) = egress.read_credentials()?;
     let names: Vec<String> = upstreams.iter().map(|one| one.name().to_owned()).collect();
     let sandbox = id::connect(client, &id).await?;
     let log = EgressLog::for_sandbox(sandbox.id());
     let has_failed = AtomicBool::new(false);
-    let serving = sandbox.serve_egress(rules.clone()).on_event(move |event| {
+    let serving = sandbox.serve_egress(rules).on_event(move |event| {
         log.append(&Decision::new(event));
         // The receiver of the decisions is gone, but the sandbox is still served.
         if !has_failed.load(Ordering::Relaxed) && write(event, json).is_err() {
             has_failed.store(true, Ordering::Relaxed);
         }
     });
-    let mut serving = upstreams.into_iter().fold(serving, ServeEgress::upstream);
+    let serving = upstreams.into_iter().fold(serving, ServeEgress::upstream);
+    let mut serving = transforms
+        .into_iter()
+        .fold(serving, ServeEgress::host_transform);
     if let Some(questions) = questions {
         serving = serving.ask(Arc::new(questions));
     }
@@ -96,7 +100,7 @@ pub(crate) async fn run(args: Args, client: &Client, quiet: bool) -> Outcome {
         serving = serving.unverified();
     }
     serving.await?;
-    if !quiet {
+    if let Some(rules) = sandbox.egress().filter(|_| !quiet) {
         let with_upstreams = match &names[..] {
             [] => String::new(),
             names => format!(" and the upstreams {}", names.join(", ")),

@@ -141,7 +141,7 @@ fn check_options(options: &[String]) -> Result<()> {
             "after `--`: the client talks to the server that it starts over stdin and stdout; leave --http out"
         );
     }
-    options.refuse_questions().context("after `--`")?;
+    options.refuse_unserved().context("after `--`")?;
     options.egress.rules(None).context("after `--`")?;
     let files = options.egress.upstreams().find_files();
     let files = files.context("after `--`")?;

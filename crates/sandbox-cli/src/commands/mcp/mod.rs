@@ -76,7 +76,7 @@ struct Options {
     /// Let sandboxes have the network of their backend, instead of nothing or of what rules allow (Kubernetes)
     #[arg(
         long,
-        conflicts_with_all = ["preset", "allow", "deny", "is_asking", "is_unverified", "upstreams"]
+        conflicts_with_all = ["preset", "allow", "deny", "is_asking", "is_unverified", "upstreams", "transforms"]
     )]
     egress_backend: bool,
     /// Let the model copy files into and out of this directory, and nothing outside of it
@@ -155,7 +155,7 @@ impl Options {
     ///
     /// If an egress rule, an upstream or its secret cannot be read.
     fn into_config(self, client: &Client) -> anyhow::Result<McpConfig> {
-        self.refuse_questions()?;
+        self.refuse_unserved()?;
         let mut config = McpConfig::default();
         config.egress = self.egress.rules(client.sandbox().egress_rules())?;
         config.upstreams = self.egress.upstreams().read()?;
@@ -176,11 +176,16 @@ impl Options {
 
     /// # Errors
     ///
-    /// If names are to be asked about.
-    fn refuse_questions(&self) -> anyhow::Result<()> {
+    /// If names are to be asked about, or hosts to be intercepted.
+    fn refuse_unserved(&self) -> anyhow::Result<()> {
         if self.egress.is_asking() {
             bail!(
                 "--egress-ask cannot be used here, because a client is at the other end and no terminal; use rules"
+            );
+        }
+        if !self.egress.transforms().is_empty() {
+            bail!(
+                "--egress-transform cannot be used here; use --egress-upstream, which programs find by variables"
             );
         }
         Ok(())
