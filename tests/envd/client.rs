@@ -2,13 +2,10 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
-use http::{Method, Request, Response};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
+use bytes::Bytes;
+use http::{Method, Request};
+use http_body_util::Full;
 use ring::hmac;
 use sandbox::{Defaults, ListFilter};
 use sandbox_gateway::GatewayConfig;
@@ -16,12 +13,12 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 
+use crate::events::Events;
+use crate::exchange::{Answer, Arriving, exchange, send};
+
 #[path = "../support.rs"]
 #[allow(dead_code, reason = "the other test programs use the rest")]
 mod support;
-
-/// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A gateway in front of the local backend.
 pub(crate) struct Gateway {
@@ -40,27 +37,6 @@ pub(crate) struct Guest {
     pub(crate) token: String,
     pub(crate) sandbox: sandbox::Sandbox,
     address: SocketAddr,
-}
-
-/// A whole response.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) headers: http::HeaderMap,
-    pub(crate) body: Bytes,
-}
-
-impl Answer {
-    pub(crate) fn json(&self) -> Value {
-        serde_json::from_slice(&self.body)
-            .unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
-    }
-
-    pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .map_or("", |value| value.to_str().unwrap())
-    }
 }
 
 impl Gateway {
@@ -149,11 +125,7 @@ impl Guest {
 
     /// Begins a request, and returns the response while its body arrives.
     pub(crate) async fn begin(&self, request: Request<Full<Bytes>>) -> Arriving {
-        let (response, connection) = send(self.address, request).await;
-        Arriving {
-            body: response.into_body(),
-            _connection: connection,
-        }
+        Arriving::new(send(self.address, request).await)
     }
 
     /// Opens a connection, for what no client would send.
@@ -241,18 +213,7 @@ impl Guest {
             request = request.header(*name, *value);
         }
         let request = request.body(Full::from(body)).unwrap();
-        let (response, connection) = send(self.address, request).await;
-        assert_eq!(response.status(), 200);
-        assert_eq!(
-            response.headers()["content-type"],
-            "application/connect+json"
-        );
-        assert_eq!(response.headers()["x-accel-buffering"], "no");
-        Events {
-            body: response.into_body(),
-            received: BytesMut::new(),
-            _connection: connection,
-        }
+        Events::new(send(self.address, request).await)
     }
 
     /// Starts `/bin/sh -c` with this script.
@@ -297,223 +258,5 @@ fn merge(into: &mut Value, more: Value) {
             }
         }
         (into, more) => *into = more,
-    }
-}
-
-/// A frame of a stream.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Frame {
-    Message(Value),
-    /// The last one.
-    End(Value),
-}
-
-/// A stream of frames. Dropping it closes the connection.
-pub(crate) struct Events {
-    body: Incoming,
-    received: BytesMut,
-    _connection: Connection,
-}
-
-/// A body that arrives. Dropping it closes the connection.
-pub(crate) struct Arriving {
-    body: Incoming,
-    _connection: Connection,
-}
-
-impl Arriving {
-    /// Waits for the next part; `None` at the end.
-    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, hyper::Error> {
-        loop {
-            let frame = tokio::time::timeout(PATIENCE, self.body.frame()).await;
-            match frame.expect("a part in time").transpose()? {
-                None => return Ok(None),
-                Some(frame) => {
-                    if let Ok(data) = frame.into_data() {
-                        return Ok(Some(data));
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Closes its connection when it is dropped.
-struct Connection(AbortHandle);
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-impl Events {
-    /// Waits for the next frame.
-    pub(crate) async fn next(&mut self) -> Option<Frame> {
-        self.try_next().await.unwrap()
-    }
-
-    pub(crate) async fn try_next(&mut self) -> Result<Option<Frame>, hyper::Error> {
-        loop {
-            if let Some((flags, length)) =
-                self.received.split_first_chunk::<5>().map(|(head, _)| {
-                    let [flags, length @ ..] = *head;
-                    (flags, u32::from_be_bytes(length) as usize)
-                })
-                && self.received.len() >= 5 + length
-            {
-                self.received.advance(5);
-                let json = serde_json::from_slice(&self.received.split_to(length)).unwrap();
-                return Ok(Some(match flags {
-                    0 => Frame::Message(json),
-                    2 => Frame::End(json),
-                    other => panic!("flags {other}"),
-                }));
-            }
-            let more = tokio::time::timeout(PATIENCE, self.body.frame()).await;
-            match more.expect("a frame in time") {
-                None => {
-                    assert!(self.received.is_empty(), "{:?}", self.received);
-                    return Ok(None);
-                }
-                Some(frame) => {
-                    if let Ok(data) = frame?.into_data() {
-                        self.received.extend_from_slice(&data);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Waits for the next message.
-    pub(crate) async fn message(&mut self) -> Value {
-        match self.next().await {
-            Some(Frame::Message(message)) => message,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// Waits for the start of a process, and returns its pid.
-    pub(crate) async fn pid(&mut self) -> u64 {
-        let message = self.message().await;
-        message["event"]["start"]["pid"]
-            .as_u64()
-            .unwrap_or_else(|| panic!("{message}"))
-    }
-
-    /// Waits until what was written contains this.
-    pub(crate) async fn wait_for(&mut self, text: &str) -> String {
-        let mut all = String::new();
-        while !all.contains(text) {
-            let message = self.message().await;
-            let data = &message["event"]["data"];
-            for stream in ["stdout", "stderr", "pty"] {
-                if let Some(encoded) = data[stream].as_str() {
-                    all.push_str(&String::from_utf8_lossy(&decode(encoded)));
-                }
-            }
-        }
-        all
-    }
-
-    /// Waits for the end of the stream.
-    pub(crate) async fn collect(mut self) -> Collected {
-        let mut messages = Vec::new();
-        loop {
-            match self.next().await {
-                Some(Frame::Message(message)) => messages.push(message),
-                Some(Frame::End(end)) => {
-                    assert_eq!(self.next().await, None, "nothing follows the end");
-                    return Collected { messages, end };
-                }
-                None => panic!("the stream has no end: {messages:?}"),
-            }
-        }
-    }
-}
-
-/// All of a stream.
-#[derive(Debug)]
-pub(crate) struct Collected {
-    pub(crate) messages: Vec<Value>,
-    pub(crate) end: Value,
-}
-
-impl Collected {
-    pub(crate) fn stdout(&self) -> String {
-        self.text("stdout")
-    }
-
-    pub(crate) fn text(&self, stream: &str) -> String {
-        String::from_utf8(self.data(stream)).unwrap()
-    }
-
-    pub(crate) fn data(&self, stream: &str) -> Vec<u8> {
-        self.messages
-            .iter()
-            .filter_map(|message| message["event"]["data"][stream].as_str())
-            .flat_map(decode)
-            .collect()
-    }
-
-    /// How the process ended.
-    pub(crate) fn process_end(&self) -> &Value {
-        let end = &self.messages.last().unwrap()["event"]["end"];
-        assert!(end.is_object(), "{self:?}");
-        end
-    }
-
-    /// The code of the error that ended the stream.
-    pub(crate) fn code(&self) -> &str {
-        self.end["error"]["code"].as_str().unwrap_or("")
-    }
-}
-
-pub(crate) fn encode(content: &[u8]) -> String {
-    use base64::Engine as _;
-    base64::engine::general_purpose::STANDARD.encode(content)
-}
-
-fn decode(text: &str) -> Vec<u8> {
-    use base64::Engine as _;
-    base64::engine::general_purpose::STANDARD
-        .decode(text)
-        .unwrap()
-}
-
-async fn send(
-    address: SocketAddr,
-    mut request: Request<Full<Bytes>>,
-) -> (Response<Incoming>, Connection) {
-    let stream = TcpStream::connect(address).await.unwrap();
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .unwrap();
-    let connection = Connection(tokio::spawn(connection).abort_handle());
-    let host = http::HeaderValue::try_from(address.to_string()).unwrap();
-    request
-        .headers_mut()
-        .entry(http::header::HOST)
-        .or_insert(host);
-    let response = tokio::time::timeout(PATIENCE, sender.send_request(request)).await;
-    (response.expect("a response in time").unwrap(), connection)
-}
-
-async fn exchange(address: SocketAddr, request: Request<Full<Bytes>>) -> Answer {
-    let (response, _connection) = send(address, request).await;
-    let (head, body) = response.into_parts();
-    Answer {
-        status: head.status.as_u16(),
-        headers: head.headers,
-        body: body.collect().await.unwrap().to_bytes(),
-    }
-}
-
-/// Polls until this is true.
-pub(crate) async fn eventually(what: &str, mut is_true: impl AsyncFnMut() -> bool) {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    while !is_true().await {
-        assert!(tokio::time::Instant::now() < deadline, "{what}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

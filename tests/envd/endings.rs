@@ -9,7 +9,8 @@ use http::Method;
 use http_body_util::Full;
 use serde_json::{Value, json};
 
-use crate::client::{Gateway, Guest, eventually};
+use crate::client::{Gateway, Guest};
+use crate::exchange::eventually;
 
 crate::tests! {
     a_timeout_kills_the_process,

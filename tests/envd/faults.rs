@@ -8,8 +8,9 @@ use http_body_util::Full;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::client::{Gateway, Guest, eventually};
+use crate::client::{Gateway, Guest};
 use crate::endings::is_reset;
+use crate::exchange::eventually;
 
 crate::tests! {
     a_killed_replica_loses_no_process,

@@ -9,6 +9,8 @@
 mod access;
 mod client;
 mod endings;
+mod events;
+mod exchange;
 mod faults;
 mod processes;
 mod terminals;

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::client::{Frame, Gateway, encode, eventually};
+use crate::client::Gateway;
+use crate::events::{Frame, encode};
+use crate::exchange::eventually;
 
 crate::tests! {
     a_command_streams_its_output_and_ends,

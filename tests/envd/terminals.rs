@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::client::{Gateway, encode};
+use crate::client::Gateway;
+use crate::events::encode;
 
 crate::tests! {
     a_terminal_has_its_size_and_can_be_resized,
