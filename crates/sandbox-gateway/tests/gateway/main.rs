@@ -11,11 +11,13 @@
 mod checking;
 mod creating;
 mod egress;
+mod ends;
 mod hostile;
 mod lifecycle;
 mod lists;
 mod measured;
 mod operating;
+mod pausing;
 mod support;
 mod tls;
 mod upstreams;
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         lists::cases(),
         measured::cases(),
         operating::cases(),
+        pausing::cases(),
         tls::cases(),
         upstreams::cases(),
     ] {
