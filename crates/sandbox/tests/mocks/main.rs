@@ -4,6 +4,7 @@
 
 mod creating;
 mod egress;
+mod failed_creations;
 mod handles;
 mod pausing;
 mod pool;
