@@ -1,8 +1,11 @@
 //! Byte streams to a sandbox's SSH server.
 
 use std::fmt::Debug;
+use std::io;
+use std::task::{Context, Poll};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{Deadline, Endpoint, PublicKey, Result};
@@ -10,6 +13,16 @@ use crate::{Deadline, Endpoint, PublicKey, Result};
 /// A bidirectional byte stream.
 pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> ByteStream for T {}
+
+/// A bidirectional byte stream that hands out what it has received in the parts in which it has arrived, without a copy.
+pub trait PartStream: AsyncWrite + Send + Unpin + 'static {
+    /// Polls for the next part, which is not empty; `None` at the end.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`AsyncRead::poll_read`].
+    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>>;
+}
 
 /// Opens a byte stream to an endpoint: over TCP, a Unix socket, a port-forward through the
 /// Kubernetes API, or in memory.

@@ -39,7 +39,7 @@ pub use backend::{
     SandboxSpec, SandboxState, SharedPools, SweepFailure, SweepOptions, SweepReport, SweptSandbox,
     Verdict, check_annotations,
 };
-pub use connect::{ByteStream, Connector, HostKeyProbe};
+pub use connect::{ByteStream, Connector, HostKeyProbe, PartStream};
 pub use deadline::Deadline;
 pub use error::{
     BoxError, CommandCause, ConnectionError, ConnectionStage, CreationError, CreationReason,

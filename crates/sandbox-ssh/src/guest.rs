@@ -36,7 +36,7 @@ impl GuestChannels {
     /// the same error.
     pub(crate) async fn open(&self) -> Result<GuestChannel> {
         let stream = self.0.open().await?;
-        Ok(GuestChannel::new(stream, self.0.reply_timeout()))
+        Ok(GuestChannel::from_parts(stream, self.0.reply_timeout()))
     }
 }
 

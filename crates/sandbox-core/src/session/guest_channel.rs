@@ -7,15 +7,15 @@ use std::time::Duration;
 use bytes::BytesMut;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 
-use crate::guest::{Frame, FrameKind, GuestRequest, Refusal, WINDOW, put_frame, take_frame};
-use crate::{ByteStream, ConnectionStage, Error, Escaped, Result};
+use super::incoming_frames::IncomingFrames;
+use super::part_reader::PartReader;
+use crate::guest::{Frame, FrameKind, GuestRequest, Refusal, WINDOW, put_frame};
+use crate::{ByteStream, ConnectionStage, Error, Escaped, PartStream, Result};
 
 /// The most bytes of content in one frame.
 const MAX_CONTENT: usize = 64 << 10;
-/// How much is read at once.
-const READ_SIZE: usize = 64 << 10;
 /// How much content is taken before the server is told.
 const TAKEN_STEP: usize = WINDOW / 4;
 /// How many characters of a refusal's message are kept.
@@ -24,9 +24,9 @@ const MAX_MESSAGE: usize = 2048;
 /// A channel for one operation of the [guest protocol](crate::guest). Dropping it cancels the operation.
 #[non_exhaustive]
 pub struct GuestChannel {
-    stream: Box<dyn ByteStream>,
+    stream: Box<dyn PartStream>,
     timeout: Duration,
-    received: BytesMut,
+    incoming: IncomingFrames,
     /// What is to be sent before anything is waited for.
     outgoing: BytesMut,
     /// Content that was taken, and of which the server was not told.
@@ -40,7 +40,7 @@ pub struct GuestChannel {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GuestFrame {
-    /// A frame.
+    /// A frame. Content is handed out as it arrives: one frame of it may become several.
     Frame(Frame),
     /// The server does not carry the operation out. Nothing follows.
     Refused(Refusal),
@@ -50,10 +50,15 @@ impl GuestChannel {
     /// Creates a channel over this stream, on which nothing was sent yet. The server may take as long as
     /// `timeout` to answer what it answers at once. An [`Error`] inside an [`io::Error`] of the stream is returned as it is.
     pub fn new(stream: impl ByteStream, timeout: Duration) -> Self {
+        Self::from_parts(PartReader::new(stream), timeout)
+    }
+
+    /// As [`new`](Self::new), over a stream whose content is handed out without a copy.
+    pub fn from_parts(stream: impl PartStream, timeout: Duration) -> Self {
         Self {
             stream: Box::new(stream),
             timeout,
-            received: BytesMut::new(),
+            incoming: IncomingFrames::default(),
             outgoing: BytesMut::new(),
             taken: 0,
             unsent: None,
@@ -110,7 +115,7 @@ impl GuestChannel {
     /// [`Connection`](Error::Connection), also for what violates the protocol.
     pub async fn next(&mut self) -> Result<Option<GuestFrame>> {
         loop {
-            let taken = take_frame(&mut self.received).map_err(|error| lost(error.into()))?;
+            let taken = self.incoming.take().map_err(|error| lost(error.into()))?;
             if let Some(frame) = taken {
                 return match frame.kind {
                     FrameKind::Refusal => {
@@ -134,15 +139,17 @@ impl GuestChannel {
                 self.outgoing.clear();
                 self.unsent = Some(error);
             }
-            self.received.reserve(READ_SIZE);
-            let read = self.stream.read_buf(&mut self.received).await;
-            if read.map_err(lost)? == 0 {
-                self.is_ended = true;
-                if let Some(error) = self.unsent.take() {
-                    return Err(error);
-                }
-                if !self.received.is_empty() {
-                    return Err(lost(io::ErrorKind::UnexpectedEof.into()));
+            let read = std::future::poll_fn(|cx| self.stream.poll_part(cx)).await;
+            match read.map_err(lost)? {
+                Some(part) => self.incoming.push(part),
+                None => {
+                    self.is_ended = true;
+                    if let Some(error) = self.unsent.take() {
+                        return Err(error);
+                    }
+                    if self.incoming.is_in_frame() {
+                        return Err(lost(io::ErrorKind::UnexpectedEof.into()));
+                    }
                 }
             }
         }
@@ -276,6 +283,8 @@ fn no_answer(timeout: Duration) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncReadExt;
+
     use super::*;
     use crate::guest::{PauseState, RefusalCode, SandboxRequest};
 
@@ -337,8 +346,13 @@ mod tests {
         let mut content = BytesMut::new();
         put_frame(&mut content, FrameKind::Content, &vec![7; TAKEN_STEP]).unwrap();
         server.write_all(&content).await.unwrap();
-        let frame = channel.next().await.unwrap().unwrap();
-        assert!(matches!(frame, GuestFrame::Frame(frame) if frame.payload.len() == TAKEN_STEP));
+        let mut left = TAKEN_STEP;
+        while left > 0 {
+            let Some(GuestFrame::Frame(part)) = channel.next().await.unwrap() else {
+                panic!("no content");
+            };
+            left -= part.payload.len();
+        }
         // The next wait sends it, also if it is cut short.
         tokio::time::timeout(Duration::from_millis(10), channel.next())
             .await

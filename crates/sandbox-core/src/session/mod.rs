@@ -7,12 +7,14 @@ mod exec;
 mod file;
 mod file_system;
 mod guest_channel;
+mod incoming_frames;
 mod list_budget;
 mod listener;
 #[cfg(feature = "mock")]
 mod mock;
 mod notice;
 mod output;
+mod part_reader;
 mod port_probe;
 mod process;
 mod signal;

@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use russh::ChannelMsg;
+use sandbox_core::PartStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::ReusableBoxFuture;
 
@@ -104,6 +105,24 @@ impl Chunks for ChannelIo {
     }
 }
 
+impl PartStream for ChannelIo {
+    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
+        loop {
+            let next = match std::mem::take(&mut self.rest) {
+                rest if rest.is_empty() => ready!(self.poll_chunk(cx))?,
+                rest => Some(rest),
+            };
+            match next {
+                Some(part) if part.is_empty() => {}
+                Some(part) => return Poll::Ready(Ok(Some(part))),
+                None if self.eof => return Poll::Ready(Ok(None)),
+                // A channel that is closed before the end of its data was cut off.
+                None => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+            }
+        }
+    }
+}
+
 /// Unlike the reset of one channel, this error has a text.
 fn lost_error() -> io::Error {
     io::Error::new(
@@ -119,12 +138,10 @@ impl AsyncRead for ChannelIo {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        while this.rest.is_empty() {
-            match ready!(this.poll_chunk(cx))? {
-                Some(chunk) => this.rest = chunk,
-                None if this.eof => return Poll::Ready(Ok(())),
-                // A channel that is closed before the end of its data was cut off.
-                None => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+        if this.rest.is_empty() {
+            match ready!(this.poll_part(cx))? {
+                Some(part) => this.rest = part,
+                None => return Poll::Ready(Ok(())),
             }
         }
         let taken = this.rest.len().min(buf.remaining());

@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use sandbox_core::{ConnectionStage, Deadline, Error, Result};
+use bytes::Bytes;
+use sandbox_core::{ConnectionStage, Deadline, Error, PartStream, Result};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
@@ -158,6 +159,13 @@ impl SubsystemStream {
                 Err(io::Error::new(io::ErrorKind::TimedOut, error))
             }
         })
+    }
+}
+
+impl PartStream for SubsystemStream {
+    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
+        ready!(self.poll_started(cx))?;
+        self.io.poll_part(cx)
     }
 }
 

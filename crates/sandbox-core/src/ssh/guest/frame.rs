@@ -99,30 +99,63 @@ pub fn put_frame(to: &mut BytesMut, kind: FrameKind, payload: &[u8]) -> Result<(
     Ok(())
 }
 
+/// What precedes the payload of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FrameHead {
+    pub(crate) kind: FrameKind,
+    /// The length of the payload.
+    pub(crate) payload: usize,
+}
+
+impl FrameHead {
+    /// The length of a head.
+    pub(crate) const LEN: usize = 5;
+
+    /// Parses the head at the beginning; `None` if it has not arrived.
+    ///
+    /// # Errors
+    ///
+    /// If the frame is empty or too long, as soon as its length has arrived, or of an unknown kind.
+    pub(crate) fn parse(received: &[u8]) -> Result<Option<Self>, MalformedFrame> {
+        let Some((length, rest)) = received.split_first_chunk::<4>() else {
+            return Ok(None);
+        };
+        let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
+        if length == 0 {
+            return Err(MalformedFrame("it has no kind"));
+        }
+        if length > MAX_PAYLOAD + 1 {
+            return Err(MalformedFrame("it is too long"));
+        }
+        let Some(kind) = rest.first() else {
+            return Ok(None);
+        };
+        let kind = FrameKind::from_byte(*kind).ok_or(MalformedFrame("it is of an unknown kind"))?;
+        Ok(Some(Self {
+            kind,
+            payload: length - 1,
+        }))
+    }
+}
+
 /// Removes and returns the first frame, if all of it has arrived.
 ///
 /// # Errors
 ///
 /// If it is empty or too long, or of an unknown kind.
 pub fn take_frame(received: &mut BytesMut) -> Result<Option<Frame>, MalformedFrame> {
-    let Some((length, rest)) = received.split_first_chunk::<4>() else {
+    let Some(head) = FrameHead::parse(received)? else {
         return Ok(None);
     };
-    let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
-    if length == 0 {
-        return Err(MalformedFrame("it has no kind"));
-    }
-    if length > MAX_PAYLOAD + 1 {
-        return Err(MalformedFrame("it is too long"));
-    }
-    if rest.len() < length {
+    if received.len() < FrameHead::LEN + head.payload {
         return Ok(None);
     }
-    received.advance(4);
-    let kind = FrameKind::from_byte(received.get_u8())
-        .ok_or(MalformedFrame("it is of an unknown kind"))?;
-    let payload = received.split_to(length - 1).freeze();
-    Ok(Some(Frame { kind, payload }))
+    received.advance(FrameHead::LEN);
+    let payload = received.split_to(head.payload).freeze();
+    Ok(Some(Frame {
+        kind: head.kind,
+        payload,
+    }))
 }
 
 #[cfg(test)]

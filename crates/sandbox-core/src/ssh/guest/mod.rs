@@ -29,6 +29,7 @@ pub use files::{
     EntryKind, FileEntry, FileEvent, FileEventKind, FileRequest, LinkTarget, Usage, WatchOptions,
     Written,
 };
+pub(crate) use frame::FrameHead;
 pub use frame::{Frame, FrameKind, MAX_PAYLOAD, MalformedFrame, WINDOW, put_frame, take_frame};
 pub use processes::{
     InputTarget, ProcessEnd, ProcessRequest, ProcessSelector, ProcessSpec, ProcessStarted,
