@@ -13,7 +13,7 @@ use sandbox_core::guest::{
 use serde::Serialize;
 use tokio::sync::{Semaphore, mpsc};
 
-use super::content::{ContentBatch, ContentFrames, MAX_BATCH, MAX_CONTENT};
+use super::content::{ContentBatch, ContentFrame, MAX_BATCH, MAX_CONTENT};
 use crate::channel::input::InputReader;
 use crate::channel::output::{ChannelClosed, Output};
 
@@ -153,13 +153,13 @@ impl<'a> Client<'a> {
         Ok(())
     }
 
-    /// Sends frames of content once the client has room for them.
-    pub(super) async fn send_frames(&self, frames: ContentFrames) -> Result<(), Stop> {
-        if frames.content_len() == 0 {
-            return Ok(());
+    /// Sends frames of content, each once the client has room for it.
+    pub(super) async fn send_frames(&self, frames: Vec<ContentFrame>) -> Result<(), Stop> {
+        for frame in frames {
+            self.sender.take_room(frame.content_len()).await?;
+            self.sender.put_encoded(frame.into_encoded()).await?;
         }
-        self.sender.take_room(frames.content_len()).await?;
-        self.sender.put_encoded(frames.into_encoded()).await
+        Ok(())
     }
 
     /// Sends content once the client has room for it.
@@ -214,7 +214,7 @@ impl ClientSender<'_> {
         self.put_encoded(encoded.freeze()).await
     }
 
-    /// Sends whole frames.
+    /// Sends whole frames, which are split into packets from their beginning.
     async fn put_encoded(&self, encoded: Bytes) -> Result<(), Stop> {
         self.is_in_frame.store(true, Ordering::Relaxed);
         self.output.send_stdout(encoded).await?;

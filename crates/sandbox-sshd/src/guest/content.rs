@@ -2,11 +2,12 @@
 
 use std::io;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use sandbox_core::guest::FrameKind;
 
-/// The most bytes of content in one frame.
-pub(super) const MAX_CONTENT: usize = 64 << 10;
+/// The most bytes of content in one frame: whole pages, so that a file is read at their boundaries, and few enough that a
+/// frame fits into one packet of the SDK's client, which then hands its content out as it has arrived.
+pub(super) const MAX_CONTENT: usize = 60 << 10;
 /// The most frames of a client that are taken at once.
 pub(super) const MAX_BATCH: usize = 16;
 /// The bytes before the payload of a frame: its length and its kind.
@@ -20,85 +21,72 @@ pub(super) struct ContentBatch {
     pub(super) is_complete: bool,
 }
 
-/// Frames with content that is read into them, without a copy.
+/// A frame with content that is read into it, without a copy.
 #[derive(Debug)]
-pub(super) struct ContentFrames {
-    encoded: BytesMut,
-    content_len: usize,
+pub(super) struct ContentFrame {
+    encoded: Vec<u8>,
 }
 
-impl ContentFrames {
-    /// Creates an empty list with room for this much content.
-    pub(super) fn with_capacity(content: usize) -> Self {
-        let frames = content.div_ceil(MAX_CONTENT);
-        Self {
-            encoded: BytesMut::with_capacity(content + frames * HEADER),
-            content_len: 0,
-        }
+impl ContentFrame {
+    /// Creates a frame with what `fill` appends to a vector, which has room for `most` bytes or a little more.
+    pub(super) fn fill_with(
+        most: usize,
+        fill: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
+    ) -> io::Result<Self> {
+        let mut encoded = Vec::with_capacity(HEADER + most);
+        encoded.resize(HEADER, 0);
+        fill(&mut encoded)?;
+        Ok(Self { encoded })
     }
 
     /// The bytes of content.
     pub(super) fn content_len(&self) -> usize {
-        self.content_len
+        self.encoded.len() - HEADER
     }
 
-    /// The frames as they are sent.
-    pub(super) fn into_encoded(self) -> Bytes {
-        self.encoded.freeze()
+    /// Leaves out what follows the first `length` bytes of content.
+    pub(super) fn truncate(&mut self, length: usize) {
+        self.encoded.truncate(length.saturating_add(HEADER));
     }
 
-    /// Appends a frame with what `fill` writes to the beginning of a buffer of `most` bytes, and returns how much
-    /// that was. If it is nothing, no frame is appended. `most` must not be more than [`MAX_CONTENT`].
-    pub(super) fn push_with(
-        &mut self,
-        most: usize,
-        fill: impl FnOnce(&mut [u8]) -> io::Result<usize>,
-    ) -> io::Result<usize> {
-        let start = self.encoded.len();
-        self.encoded.put_bytes(0, HEADER + most);
-        let filled = fill(&mut self.encoded[start + HEADER..]);
-        let length = *filled.as_ref().unwrap_or(&0);
-        let end = if length == 0 { 0 } else { HEADER + length };
-        self.encoded.truncate(start + end);
-        if let Some((header, _)) = self.encoded[start..].split_first_chunk_mut::<HEADER>() {
-            // It fits, because a frame has at most `MAX_CONTENT` bytes of content.
-            let counted = u32::try_from(length + 1).unwrap_or(u32::MAX);
+    /// The frame as it is sent.
+    pub(super) fn into_encoded(mut self) -> Bytes {
+        // It fits, because nothing fills a vector with much more than it has room for.
+        let counted = u32::try_from(self.content_len() + 1).unwrap_or(u32::MAX);
+        if let Some(header) = self.encoded.first_chunk_mut::<HEADER>() {
             header[..4].copy_from_slice(&counted.to_be_bytes());
             header[4] = FrameKind::Content as u8;
-            self.content_len += length;
         }
-        filled
+        self.encoded.into()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::BytesMut;
     use sandbox_core::guest::take_frame;
 
     use super::*;
 
     #[test]
-    fn frames_have_what_was_filled() {
-        let mut frames = ContentFrames::with_capacity(8);
-        for content in [&b"ab"[..], b"", b"c"] {
-            let filled = frames.push_with(4, |buffer| {
-                buffer[..content.len()].copy_from_slice(content);
-                Ok(content.len())
+    fn a_frame_has_what_was_filled() {
+        for (length, expected) in [(9, "abcde"), (3, "abc"), (0, "")] {
+            let filled = ContentFrame::fill_with(8, |buffer| {
+                buffer.extend_from_slice(b"abcde");
+                Ok(())
             });
-            assert_eq!(filled.unwrap(), content.len());
-        }
-        frames
-            .push_with(4, |_| Err(io::ErrorKind::Other.into()))
-            .unwrap_err();
-        assert_eq!(frames.content_len(), 3);
-        let mut encoded = BytesMut::from(frames.into_encoded());
-        for expected in ["ab", "c"] {
-            let frame = take_frame(&mut encoded).unwrap().unwrap();
+            let mut frame = filled.unwrap();
+            assert_eq!(frame.content_len(), 5);
+            frame.truncate(length);
+            assert_eq!(frame.content_len(), expected.len());
+            let mut encoded = BytesMut::from(frame.into_encoded());
+            let decoded = take_frame(&mut encoded).unwrap().unwrap();
             assert_eq!(
-                (frame.kind, &frame.payload[..]),
+                (decoded.kind, &decoded.payload[..]),
                 (FrameKind::Content, expected.as_bytes())
             );
+            assert!(encoded.is_empty());
         }
-        assert!(encoded.is_empty());
+        ContentFrame::fill_with(4, |_| Err(io::ErrorKind::Other.into())).unwrap_err();
     }
 }

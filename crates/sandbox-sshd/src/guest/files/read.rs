@@ -1,20 +1,21 @@
 //! Reads a file to its end.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
+use rustix::buffer::spare_capacity;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use sandbox_core::guest::{FileEntry, Refusal, RefusalCode};
 
-use crate::guest::content::{ContentFrames, MAX_CONTENT};
+use crate::guest::content::{ContentFrame, MAX_CONTENT};
 use crate::guest::entry::Describer;
 use crate::guest::refusals::refuse_file;
 
-/// How much is read at once: enough that changing threads takes a small part of the time.
-const BATCH: usize = 4 * MAX_CONTENT;
+/// How many frames are read at once: enough that changing threads takes a small part of the time.
+const BATCH: usize = 4;
 
 /// An open file. Its methods block.
 pub(super) struct FileReader {
@@ -25,7 +26,7 @@ pub(super) struct FileReader {
 
 /// Content that was read.
 pub(super) struct Batch {
-    pub(super) frames: ContentFrames,
+    pub(super) frames: Vec<ContentFrame>,
     pub(super) is_end: bool,
 }
 
@@ -63,16 +64,20 @@ impl FileReader {
 
     /// Reads until there is enough to send, or until the end.
     pub(super) fn read(&mut self) -> Result<Batch, Refusal> {
-        let mut frames = ContentFrames::with_capacity(BATCH);
-        while frames.content_len() < BATCH {
-            let most = usize::try_from(self.left)
-                .unwrap_or(usize::MAX)
-                .min(MAX_CONTENT);
-            let length = frames
-                .push_with(most, |buffer| read_full(&mut self.file, buffer))
-                .map_err(|error| refuse_file("read", &self.path, error))?;
+        let mut frames = Vec::with_capacity(BATCH);
+        while frames.len() < BATCH {
+            let left = usize::try_from(self.left).unwrap_or(usize::MAX);
+            let most = left.min(MAX_CONTENT);
+            let read = ContentFrame::fill_with(most, |buffer| read_full(&self.file, buffer, most));
+            let mut frame = read.map_err(|error| refuse_file("read", &self.path, error))?;
+            // What is behind the end of the range may have been read as well.
+            frame.truncate(left);
+            let length = frame.content_len();
             self.left -= length as u64;
-            if length < most || most == 0 {
+            if length > 0 {
+                frames.push(frame);
+            }
+            if length < most || self.left == 0 {
                 return Ok(Batch {
                     frames,
                     is_end: true,
@@ -86,18 +91,17 @@ impl FileReader {
     }
 }
 
-/// Fills a buffer, except at the end of the file.
-fn read_full(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match file.read(&mut buffer[filled..]) {
+/// Appends to a vector, which has room for it, at least `most` bytes, except at the end of the file.
+fn read_full(file: &File, buffer: &mut Vec<u8>, most: usize) -> io::Result<()> {
+    let end = buffer.len() + most;
+    while buffer.len() < end {
+        match rustix::io::read(file, spare_capacity(buffer)) {
             Ok(0) => break,
-            Ok(length) => filled += length,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
     }
-    Ok(filled)
+    Ok(())
 }
 
 /// The refusal of a FIFO or socket.
