@@ -11,6 +11,9 @@ use sandbox_core::protocol;
 
 use crate::options::SshOptions;
 
+/// The largest packet that russh takes.
+const MAX_PACKET: u32 = 65_535;
+
 /// The most data that a server may send in one message of a connection on which a port inside is served.
 pub(super) const LISTENING_PACKET: u32 = 32 << 10;
 
@@ -73,14 +76,16 @@ impl Setup {
 /// The configuration of russh for connections of this purpose.
 pub(super) fn russh_config(options: &SshOptions, purpose: Purpose) -> Arc<client::Config> {
     let (window_size, maximum_packet_size) = match purpose {
-        Purpose::Commands => (2 << 20, 32 << 10),
+        Purpose::Commands => (2 << 20, MAX_PACKET),
         // The window limits the bytes in flight, which matters for long round trips.
-        Purpose::Files => (8 << 20, 65_535),
+        Purpose::Files => (8 << 20, MAX_PACKET),
         // What is in memory is bounded elsewhere (`incoming_queue`): the window only limits an upload over a long round trip.
         Purpose::Listening => (512 << 10, LISTENING_PACKET),
     };
+    // How many packets of a channel wait to be read: at most 8 MiB, and 16 MiB.
     let channel_buffer_size = match purpose {
-        Purpose::Commands | Purpose::Files => 256,
+        Purpose::Commands => 128,
+        Purpose::Files => 256,
         // It is not used.
         Purpose::Listening => 1,
     };
