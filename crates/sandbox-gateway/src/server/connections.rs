@@ -30,6 +30,9 @@ use crate::telemetry::count_connection;
 /// How long to wait after an accept that failed for want of resources, which each attempt would until some are freed.
 pub(super) const ACCEPT_BACKOFF: Duration = Duration::from_millis(200);
 
+/// How much of a body is read from a connection, or written to it, at once.
+const BODY_BUFFER: usize = 256 << 10;
+
 /// How long to wait for the rest after everything was cut off.
 const LAST_WAIT: Duration = Duration::from_secs(5);
 
@@ -127,7 +130,8 @@ impl HttpServers {
         http1
             .timer(TokioTimer::new())
             .header_read_timeout(limits.header_timeout)
-            .max_buf_size(limits.header_bytes);
+            .max_header_size(limits.header_bytes)
+            .max_buf_size(limits.header_bytes.max(BODY_BUFFER));
         let mut http2 = http2::Builder::new(TokioExecutor::new());
         http2
             .timer(TokioTimer::new())
