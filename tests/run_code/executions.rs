@@ -167,6 +167,29 @@ pub(crate) async fn a_client_that_leaves_interrupts_its_code(fixture: Arc<Fixtur
     Ok(())
 }
 
+/// Another user than that of the server needs one that is root, which no local sandbox has.
+pub(crate) async fn code_runs_as_the_user_of_the_template(fixture: Arc<Fixture>) -> Outcome {
+    let sandbox = fixture.create().await?;
+    let code = "import os; home = os.path.expanduser('~'); os.getuid()";
+    let lines = fixture.run(0, &sandbox, json!({ "code": code })).await?;
+    let own = lines[1]["text"].as_str().unwrap();
+    let replica = fixture.start_for_user(own).await?;
+    // It is the same interpreter.
+    let code = "os.getuid(), home == os.path.expanduser('~')";
+    let lines = replica.run(0, &sandbox, json!({ "code": code })).await?;
+    assert_eq!(lines[1]["text"], format!("({own}, True)"), "{lines:?}");
+    let replica = fixture.start_for_user("no-such-user").await?;
+    for line in ["POST /execute", "POST /contexts", "GET /contexts"] {
+        let (status, text) = replica
+            .request(0, &sandbox, line, &json!({ "code": "1" }))
+            .await?;
+        assert_eq!(status, 401, "{line}: {text}");
+        assert!(text.contains("no-such-user"), "{line}: {text}");
+    }
+    sandbox.delete().await?;
+    Ok(())
+}
+
 pub(crate) async fn code_resumes_a_paused_sandbox_that_allows_it(fixture: Arc<Fixture>) -> Outcome {
     for allows in [false, true] {
         let lifecycle = json!({ "onTimeout": "kill", "autoResume": allows }).to_string();

@@ -1,4 +1,4 @@
-//! Two replicas of a gateway, and a client of theirs.
+//! Replicas of a gateway, and a client of theirs.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -15,10 +15,11 @@ use crate::support::local_client;
 
 const KEY: [u8; 32] = [7; 32];
 
-/// Two replicas of a gateway, and a client that creates sandboxes as the API does.
+/// Replicas of a gateway, and a client that creates sandboxes as the API does.
 pub(crate) struct Fixture {
     pub(crate) client: Client,
-    replicas: [SocketAddr; 2],
+    config: GatewayConfig,
+    replicas: Vec<SocketAddr>,
 }
 
 impl Fixture {
@@ -29,15 +30,29 @@ impl Fixture {
         let mut config = GatewayConfig::new("127.0.0.1:0".parse()?, dir.join("keys"));
         config.signing_key_file = Some(key_file);
         std::fs::write(&config.keys_file, "")?;
+        Self::start_replicas(client, config, 2).await
+    }
+
+    /// Starts another replica, whose templates have this user.
+    pub(crate) async fn start_for_user(&self, user: &str) -> Outcome<Self> {
+        let mut config = self.config.clone();
+        for template in config.templates.values_mut() {
+            template.user = Some(user.to_owned());
+        }
+        Self::start_replicas(self.client.clone(), config, 1).await
+    }
+
+    async fn start_replicas(client: Client, config: GatewayConfig, count: usize) -> Outcome<Self> {
         let mut replicas = Vec::new();
-        for _ in 0..2 {
+        for _ in 0..count {
             let gateway = Gateway::bind(config.clone(), client.clone()).await?;
             replicas.push(gateway.local_addr());
             tokio::spawn(gateway.serve(std::future::pending()));
         }
         Ok(Self {
             client,
-            replicas: [replicas[0], replicas[1]],
+            config,
+            replicas,
         })
     }
 

@@ -52,6 +52,9 @@ fn main() -> ExitCode {
         ("a_client_that_leaves_interrupts_its_code", |f| {
             Box::pin(executions::a_client_that_leaves_interrupts_its_code(f))
         }),
+        ("code_runs_as_the_user_of_the_template", |f| {
+            Box::pin(executions::code_runs_as_the_user_of_the_template(f))
+        }),
         ("only_the_owner_runs_code", |f| {
             Box::pin(hostile::only_the_owner_runs_code(f))
         }),

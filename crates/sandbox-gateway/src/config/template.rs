@@ -22,7 +22,8 @@ pub struct Template {
     pub pids: Option<u32>,
     /// Environment variables of every command. Those of a create request take precedence.
     pub env: BTreeMap<String, String>,
-    /// The user that commands run as unless a request names one. `None`: the user that the server in the sandbox runs as.
+    /// The user that code runs as, and that commands run as and new files belong to unless a request names one. `None`: the
+    /// user that the server in the sandbox runs as.
     pub user: Option<String>,
     /// What sandboxes may reach at most; a create request can only narrow it. `None`: what SANDBOX_EGRESS says, or else
     /// nothing; those of a shared pool what the network of the backend does.

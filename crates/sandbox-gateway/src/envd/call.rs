@@ -141,7 +141,7 @@ impl Call {
     pub(super) fn user(&self) -> Result<Option<String>, Failure> {
         let requested = user::requested_user(&self.head.headers)?;
         let guest = &self.guest;
-        Ok(requested.or_else(|| user::default_user(&guest.app.config, &guest.found)))
+        Ok(requested.or_else(|| guest.found.default_user(&guest.app.config)))
     }
 
     /// The response to a call with a stream of frames.

@@ -6,9 +6,7 @@ use http::{HeaderMap, header};
 use sandbox::{GuestFiles, Sandbox};
 
 use super::failure::Failure;
-use crate::config::GatewayConfig;
 use crate::connect::Code;
-use crate::sandboxes::Found;
 
 /// Returns the user that a call names, as the name of `Authorization: Basic`; `None` if it names none.
 ///
@@ -41,13 +39,6 @@ pub(super) fn requested_user(headers: &HeaderMap) -> Result<Option<String>, Fail
         .ok_or_else(malformed)?;
     let user = decoded.split(':').next().unwrap_or_default();
     Ok(Some(user.to_owned()).filter(|user| !user.is_empty()))
-}
-
-/// Returns the user of a request that names none, as the template says; `None` for that of the sandbox's server.
-pub(super) fn default_user(config: &GatewayConfig, found: &Found) -> Option<String> {
-    let record = found.record.as_ref()?;
-    let (_, template) = config.template(&record.template)?;
-    template.user.clone()
 }
 
 /// The files of a sandbox, for this user; `None` is that of the sandbox's server.

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use ring::digest;
-use sandbox::{ByteStream, ConnectionStage, Sandbox};
+use sandbox::{ByteStream, ConnectionStage, Refusal, RefusalCode, Sandbox};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 
@@ -74,6 +74,10 @@ static PACKAGE: LazyLock<String> = LazyLock::new(|| {
 pub(super) enum DriverError {
     /// The sandbox has ended, or cannot be reached.
     Sandbox(sandbox::Error),
+    /// It cannot run as this user.
+    User(Refusal),
+    /// The sandbox's server cannot do what is needed.
+    Unsupported(String),
     /// The image has no Python that could run it.
     NoPython,
     /// It does not start.
@@ -86,17 +90,23 @@ pub(super) enum DriverError {
 
 impl From<sandbox::Error> for DriverError {
     fn from(error: sandbox::Error) -> Self {
-        Self::Sandbox(error)
+        match error {
+            sandbox::Error::Refused(refusal) => Self::User(*refusal),
+            sandbox::Error::Unsupported(error) => Self::Unsupported(error.to_string()),
+            error => Self::Sandbox(error),
+        }
     }
 }
 
-/// Sends a request to the interpreter, which is started if it does not run yet. Returns the first line of the answer, and
-/// what follows it. Dropping that tells the interpreter that its client has gone.
+/// Sends a request to the interpreter of a user, which is started if it does not run yet; `None` is the user of the
+/// sandbox's server. Returns the first line of the answer, and what follows it. Dropping that tells the interpreter that its
+/// client has gone.
 pub(super) async fn request(
     sandbox: &Sandbox,
+    user: Option<&str>,
     request: &Value,
 ) -> Result<(Value, LineReader<Box<dyn ByteStream>>), DriverError> {
-    let mut stream = connect(sandbox).await?;
+    let mut stream = connect(sandbox, user).await?;
     let answering = async {
         let line = format!("{request}\n");
         let sent = match stream.write_all(line.as_bytes()).await {
@@ -123,21 +133,57 @@ pub(super) async fn request(
     }
 }
 
-async fn connect(sandbox: &Sandbox) -> Result<Box<dyn ByteStream>, DriverError> {
-    match sandbox.open_unix_socket(SOCKET).await {
-        Err(sandbox::Error::Connection(error)) if error.stage == ConnectionStage::Channel => {
-            let socket = start(sandbox).await?;
-            Ok(sandbox.open_unix_socket(&socket).await?)
+async fn connect(
+    sandbox: &Sandbox,
+    user: Option<&str>,
+) -> Result<Box<dyn ByteStream>, DriverError> {
+    if let Some(socket) = usual_socket(sandbox, user).await? {
+        match sandbox.open_unix_socket(&socket).await {
+            // Nothing listens there.
+            Err(sandbox::Error::Connection(error)) if error.stage == ConnectionStage::Channel => {}
+            opened => return Ok(opened?),
         }
-        opened => Ok(opened?),
+    }
+    let socket = start(sandbox, user).await?;
+    match (sandbox.open_unix_socket(&socket).await, user) {
+        (Err(sandbox::Error::Connection(error)), Some(user))
+            if error.stage == ConnectionStage::Channel =>
+        {
+            Err(DriverError::NotStarted(format!(
+                "the sandbox's server cannot connect to it as it belongs to the user {user:?} ({error}); \
+                 let the server have the capability DAC_OVERRIDE"
+            )))
+        }
+        (opened, _) => Ok(opened?),
     }
 }
 
-/// Starts the server unless it runs; returns where it listens.
-async fn start(sandbox: &Sandbox) -> Result<String, DriverError> {
+/// Where the server of a user listens, if that can be: below the user's home directory, which may not exist.
+async fn usual_socket(
+    sandbox: &Sandbox,
+    user: Option<&str>,
+) -> Result<Option<String>, DriverError> {
+    let Some(user) = user else {
+        return Ok(Some(SOCKET.to_owned()));
+    };
+    match sandbox.guest_files().as_user(user).stat(".").await {
+        Ok(home) => Ok(home
+            .path
+            .to_str()
+            .map(|home| format!("{}/{SOCKET}", home.trim_end_matches('/')))),
+        Err(sandbox::Error::Refused(refusal)) if refusal.code == RefusalCode::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Starts the server of a user unless it runs; returns where it listens.
+async fn start(sandbox: &Sandbox, user: Option<&str>) -> Result<String, DriverError> {
     let template = Record::of(sandbox.info()).map(|record| record.template);
-    let command = sandbox
-        .command("python3")
+    let mut command = sandbox.command("python3");
+    if let Some(user) = user {
+        command = command.user(user);
+    }
+    let command = command
         // As every command has them that is started by E2B's API.
         .env("E2B_SANDBOX", "true")
         .env("E2B_SANDBOX_ID", sandbox.id().as_str())

@@ -15,7 +15,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
-use sandbox::Sandbox;
+use sandbox::{RefusalCode, Sandbox};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -98,6 +98,18 @@ impl From<DriverError> for Failure {
                 tracing::debug!(%error, "interpreter not reached");
                 return Self::Gone;
             }
+            DriverError::User(refusal) => {
+                let status = match refusal.code {
+                    RefusalCode::Paused => return Self::Gone,
+                    // As processes and files answer, whose request may name the user.
+                    RefusalCode::UnknownUser => StatusCode::UNAUTHORIZED,
+                    RefusalCode::PermissionDenied => StatusCode::FORBIDDEN,
+                    RefusalCode::Unsupported => StatusCode::NOT_IMPLEMENTED,
+                    _other => StatusCode::INTERNAL_SERVER_ERROR,
+                };
+                (status, refusal.message)
+            }
+            DriverError::Unsupported(message) => (StatusCode::NOT_IMPLEMENTED, message),
             DriverError::NoPython => (
                 StatusCode::NOT_IMPLEMENTED,
                 "the image has no python3, which run_code needs".to_owned(),
@@ -163,7 +175,8 @@ async fn answer(app: &Arc<App>, found: Found, request: Request<Body>) -> Result<
         }
     };
     let sandbox = open(app, &found).await?;
-    let (answer, _rest) = driver::request(&sandbox, &what).await?;
+    let user = found.default_user(&app.config);
+    let (answer, _rest) = driver::request(&sandbox, user.as_deref(), &what).await?;
     check_refusal(&answer)?;
     let member = |name: &str| answer.get(name).cloned().unwrap_or(Value::Null);
     let body = match what.get("do").and_then(Value::as_str) {
@@ -182,7 +195,8 @@ async fn execute(
     connection: Option<ConnectionHandle>,
 ) -> Result<Response, Failure> {
     let sandbox = open(app, &found).await?;
-    let (first, lines) = driver::request(&sandbox, request).await?;
+    let user = found.default_user(&app.config);
+    let (first, lines) = driver::request(&sandbox, user.as_deref(), request).await?;
     check_refusal(&first)?;
     let execution = Execution {
         app: Arc::clone(app),

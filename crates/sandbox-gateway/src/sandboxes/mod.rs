@@ -22,6 +22,7 @@ use self::pools::Pools;
 use self::record::Record;
 pub(crate) use self::served_egress::EgressFailure;
 use self::tokens::Tokens;
+use crate::config::GatewayConfig;
 
 /// The label whose value is the name of the gateway that created a sandbox.
 pub(crate) const GATEWAY_LABEL: &str = "gateway";
@@ -57,6 +58,15 @@ pub(crate) struct Found {
     /// What the gateway that created it has recorded. `None` if it was created otherwise: then the API of E2B does not
     /// show it, but its ports can be reached.
     pub(crate) record: Option<Record>,
+}
+
+impl Found {
+    /// Returns the user of a request that names none, as the template says; `None` for that of the sandbox's server.
+    pub(crate) fn default_user(&self, config: &GatewayConfig) -> Option<String> {
+        let record = self.record.as_ref()?;
+        let (_, template) = config.template(&record.template)?;
+        template.user.clone()
+    }
 }
 
 impl Sandboxes {

@@ -23,7 +23,7 @@ use super::call::Guest;
 use super::failure::Failure;
 use super::query::FilesQuery;
 use super::signature::{Operation, Signature};
-use super::user::{default_user, files_of};
+use super::user::files_of;
 use crate::api_error::ApiError;
 use crate::app::App;
 use crate::connect::Code;
@@ -89,7 +89,7 @@ async fn check(
         .map_err(|_not_text| Failure::new(Code::Unauthenticated, "invalid username"))?;
     let user = match requested {
         Some(user) => Some(user.to_owned()),
-        None => default_user(&guest.app.config, &guest.found),
+        None => guest.found.default_user(&guest.app.config),
     };
     Ok(FileRequest {
         guest,
