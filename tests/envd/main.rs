@@ -8,6 +8,7 @@
 
 mod access;
 mod client;
+mod downloads;
 mod endings;
 mod events;
 mod exchange;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         terminals::TESTS,
         endings::TESTS,
         faults::TESTS,
+        downloads::TESTS,
         access::TESTS,
     ];
     let trials = all.into_iter().flatten().map(|(name, test)| {
