@@ -28,6 +28,16 @@ impl Figures {
         self.quantile(0.5)
     }
 
+    /// The ratios of these durations to those of the same rounds of `other`, from the smallest.
+    pub(crate) fn ratios(&self, other: &Self) -> Vec<f64> {
+        let rounds = self.0.iter().zip(&other.0);
+        let mut ratios: Vec<f64> = rounds
+            .map(|(own, other)| own.as_secs_f64() / other.as_secs_f64())
+            .collect();
+        ratios.sort_by(f64::total_cmp);
+        ratios
+    }
+
     /// A quantile (0 to 1) in milliseconds.
     pub(crate) fn quantile(&self, part: f64) -> f64 {
         let mut sorted = self.0.clone();

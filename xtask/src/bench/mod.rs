@@ -23,7 +23,7 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
         ["egress"] => egress::run(),
         // A process that `bench egress` starts.
         ["egress-server"] => egress::server::serve(),
-        ["gateway"] => gateway::run(),
+        ["gateway", parts @ ..] => gateway::run(parts),
         ["python"] => python::run(),
         // A process that `bench gateway` starts.
         ["gateway-server", directory] => gateway::server::serve(directory),

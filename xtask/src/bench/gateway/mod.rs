@@ -7,7 +7,7 @@ mod transfer;
 
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use sandbox::{Client, Sandbox};
 
 use self::api::{Api, Created};
@@ -21,8 +21,13 @@ const COMMAND: [&str; 4] = ["/bin/bash", "-l", "-c", "true"];
 /// E2B's own published median, on other machines (computesdk.com/benchmarks, 1 April 2026).
 const HOSTED_MS: f64 = 440.0;
 
-/// Times the local backend.
-pub(crate) fn run() -> Result<()> {
+/// Times the named parts on the local backend, or all.
+pub(crate) fn run(parts: &[&str]) -> Result<()> {
+    const PARTS: [&str; 4] = ["creations", "commands", "transfer", "streams"];
+    if let Some(unknown) = parts.iter().find(|part| !PARTS.contains(part)) {
+        bail!("{unknown} is no part of `bench gateway`: name some of {PARTS:?}, or none for all");
+    }
+    let wanted = |part: &str| parts.is_empty() || parts.contains(&part);
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?
@@ -30,10 +35,19 @@ pub(crate) fn run() -> Result<()> {
             let server = Server::start()?;
             let api = Api::new(server.address(), server.key());
             let client = Client::from_env().await?;
-            creations(&api, &client).await?;
-            commands(&api, &client).await?;
-            transfer::measure(&api, &client).await?;
-            streams::measure(&api, &server).await
+            if wanted("creations") {
+                creations(&api, &client).await?;
+            }
+            if wanted("commands") {
+                commands(&api, &client).await?;
+            }
+            if wanted("transfer") {
+                transfer::measure(&api, &client).await?;
+            }
+            if wanted("streams") {
+                streams::measure(&api, &server).await?;
+            }
+            Ok(())
         })
 }
 
