@@ -240,7 +240,7 @@ async fn one_that_is_gone_is_not_found(backend: TestedBackend) -> Outcome {
     ] {
         let is_gone = match &called {
             Err(Error::NotFound { id }) => id == sbx.id(),
-            // A backend may remember how what it created has ended.
+            // A cluster may not know yet how the Pod has ended.
             Err(Error::Connection(error)) => error.diagnosis.is_some(),
             _ => false,
         };

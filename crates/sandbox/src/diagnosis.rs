@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use sandbox_core::{
-    BoxError, CommandCause, ConnectionStage, Deadline, Diagnosis, Error, Result, SandboxBackend,
-    SandboxId,
+    BoxError, CommandCause, ConnectionStage, Deadline, Diagnosis, EndCause, Error, Result,
+    SandboxBackend, SandboxId,
 };
 
 /// How long the diagnosis of a lost connection may take.
@@ -30,6 +30,10 @@ pub(crate) async fn add_diagnosis(
         .bound("the diagnosis", diagnose(backend, id, &error))
         .await;
     match (diagnosed, error) {
+        // A backend remembers for a while how what it created has ended. This end leaves nothing to explain.
+        (Ok(diagnosis), Error::Connection(_)) if diagnosis.end == Some(EndCause::Deleted) => {
+            Error::NotFound { id: id.clone() }
+        }
         (Ok(diagnosis), Error::Connection(mut inner)) => {
             // The backend's connector may have found out the same.
             inner.diagnosis = Some(diagnosis.summary)

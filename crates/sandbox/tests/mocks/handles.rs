@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use futures_util::stream;
 use sandbox::prelude::*;
-use sandbox::{CommandCause, ConnectionStage, Defaults, Diagnosis, Program, SandboxEventKind};
+use sandbox::{
+    CommandCause, ConnectionStage, Defaults, Diagnosis, EndCause, Program, SandboxEventKind,
+};
 use sandbox_core::{MockSession, MockSessionSource, Process};
 
 use crate::support::{backend, base_backend, client, echo, event, sessions};
@@ -65,6 +67,34 @@ async fn a_sandbox_is_created_used_and_deleted() {
     // The handle is cached, so the backend is not asked.
     assert_eq!(client.connect(sbx.id()).await.unwrap().uid(), sbx.uid());
     sbx.delete().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_sandbox_that_another_client_has_deleted_is_not_found() {
+    let mut session = MockSession::new();
+    session.expect_list().returning(|_| {
+        let error = Error::connection(ConnectionStage::Dial, "there is no socket", None);
+        Err(error)
+    });
+    let mut backend = backend(0, vec![]);
+    // The backend remembers what it created.
+    backend.expect_diagnose().returning(|_| {
+        let mut diagnosis = Diagnosis::default();
+        diagnosis.is_final = true;
+        diagnosis.summary = "it was deleted".into();
+        diagnosis.end = Some(EndCause::Deleted);
+        Ok(diagnosis)
+    });
+    let sbx = client(backend, sessions(session))
+        .sandbox()
+        .create()
+        .await
+        .unwrap();
+    let error = sbx.files().list(".").await.unwrap_err();
+    assert!(
+        matches!(&error, Error::NotFound { id } if id == sbx.id()),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]
