@@ -11,6 +11,7 @@ use crate::builder::{CreateOptions, report_events};
 use crate::calls::{Shared, nothing, object, operation, reporting_operation, share};
 use crate::egress::keep_decisions;
 use crate::errors::checked;
+use crate::leftovers;
 use crate::operation::Operation;
 use crate::pools::{ClaimOptions, PoolOptions, RawPool};
 use crate::records::info_record;
@@ -183,10 +184,15 @@ impl RawClient {
         })
     }
 
-    /// Waits, at most ten seconds, until what dropped calls have left is removed. Returns whether it is.
+    /// Waits, at most ten seconds, until what interrupted calls have left is removed. Returns whether it is.
     fn settle(&self) -> Operation {
         operation(&self.client, |client| async move {
-            let settled = tokio::time::timeout(SETTLE_LIMIT, client.settle()).await;
+            let settling = async {
+                // The client knows what calls have left only once they are dropped.
+                leftovers::wait_until_none().await;
+                client.settle().await;
+            };
+            let settled = tokio::time::timeout(SETTLE_LIMIT, settling).await;
             Ok(Value::Bool(settled.is_ok()))
         })
     }

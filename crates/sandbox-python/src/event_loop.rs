@@ -9,6 +9,7 @@ use tokio::task::AbortHandle;
 
 use crate::delivery::deliver;
 use crate::errors::raise;
+use crate::leftovers::{Interrupter, Interruptible};
 use crate::value::{Outcome, Value, unexpected};
 
 /// A future of an event loop that waits for a call. A task of the runtime owns it, and never enters the interpreter.
@@ -37,8 +38,11 @@ impl Waiter {
     }
 
     /// Returns a callback for the future that drops the call.
-    pub(crate) fn cancel_with(&self, call: AbortHandle) -> Canceller {
-        Canceller(self.0.call.get_or_init(|| call).clone())
+    pub(crate) fn cancel_with(&self, call: AbortHandle, interrupter: Interrupter) -> Canceller {
+        Canceller {
+            call: self.0.call.get_or_init(|| call).clone(),
+            interrupter,
+        }
     }
 
     /// Drops the call if the event loop was closed, after which it cannot be cancelled.
@@ -55,12 +59,12 @@ impl Waiter {
         }));
     }
 
-    /// Has the event loop set the result of the future.
-    pub(crate) fn settle(self, outcome: Outcome) {
+    /// Has the event loop set the result of the future. Until then the call can still be interrupted.
+    pub(crate) fn settle(self, outcome: Outcome, interruptible: Interruptible) {
         deliver(Box::new(move |py| {
             let settlement = Settlement {
                 waiter: self.clone(),
-                outcome: Mutex::new(Some(outcome)),
+                outcome: Mutex::new(Some((outcome, interruptible))),
             };
             self.call_soon(py, settlement);
         }));
@@ -110,13 +114,13 @@ impl Waiter {
 #[pyclass(frozen)]
 struct Settlement {
     waiter: Waiter,
-    outcome: Mutex<Option<Outcome>>,
+    outcome: Mutex<Option<(Outcome, Interruptible)>>,
 }
 
 #[pymethods]
 impl Settlement {
     fn __call__(&self, py: Python<'_>) -> PyResult<()> {
-        let outcome = take(&self.outcome)?;
+        let (outcome, _interruptible) = take(&self.outcome)?;
         if self.waiter.is_done(py)? {
             py.detach(|| drop(outcome));
             return Ok(());
@@ -165,12 +169,16 @@ impl Report {
 
 /// Called by a future when it is done: drops the call, which matters only if the future was cancelled.
 #[pyclass(frozen)]
-pub(crate) struct Canceller(AbortHandle);
+pub(crate) struct Canceller {
+    call: AbortHandle,
+    interrupter: Interrupter,
+}
 
 #[pymethods]
 impl Canceller {
     fn __call__(&self, _future: &Bound<'_, PyAny>) {
-        self.0.abort();
+        self.interrupter.interrupt();
+        self.call.abort();
     }
 }
 

@@ -5,7 +5,7 @@
 
 // Imports point down: client uses pools, pools uses sandbox_object, that uses the other classes; they use calls, builder
 // and records, calls uses operation, that uses event_loop and logging, these use delivery and errors, and all of them use
-// value, runtime and core.
+// value, leftovers, runtime and core.
 mod builder;
 mod calls;
 mod client;
@@ -16,6 +16,7 @@ mod errors;
 mod event_loop;
 mod files;
 mod jobs;
+mod leftovers;
 mod logging;
 mod operation;
 mod pools;

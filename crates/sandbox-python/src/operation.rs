@@ -11,6 +11,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use crate::core::fault::Fault;
 use crate::errors::{checked, raise};
 use crate::event_loop::Waiter;
+use crate::leftovers::Interruptible;
 use crate::runtime::{self, Guarded};
 use crate::value::{Outcome, Value};
 use crate::{logging, value};
@@ -31,6 +32,12 @@ pub(crate) struct Operation {
 struct Call {
     work: Work,
     reports: Option<Reports>,
+}
+
+/// A call in the background. The call is dropped before what says that it is there, also by an aborted task.
+struct Running {
+    call: Guarded<Call>,
+    interruptible: Interruptible,
 }
 
 /// What is reported to a callback of the caller while the work goes on.
@@ -132,13 +139,25 @@ impl Operation {
             callback.map(|reports| reports.callback.clone_ref(py)),
         );
         let kept = waiter.clone();
+        let interruptible = Interruptible::default();
+        let interrupter = interruptible.interrupter();
+        let running = Running {
+            call,
+            interruptible,
+        };
         let task = runtime.spawn(async move {
-            let outcome = drive(&mut call, &waiter).await;
+            // The block has to own it as a whole: its parts alone would be dropped in another order.
+            let mut running = running;
+            let outcome = drive(&mut running.call, &waiter).await;
+            let Running {
+                call,
+                interruptible,
+            } = running;
             // Dropped first: a caller that gets the result can rely on the end of the call.
             drop(call);
-            waiter.settle(outcome);
+            waiter.settle(outcome, interruptible);
         });
-        let canceller = kept.cancel_with(task.abort_handle());
+        let canceller = kept.cancel_with(task.abort_handle(), interrupter);
         future.call_method1("add_done_callback", (canceller,))?;
         Ok(future)
     }

@@ -14,6 +14,7 @@ use crate::egress::{DecisionSlot, Decisions, RawEgress};
 use crate::errors::checked;
 use crate::files::RawFiles;
 use crate::jobs::RawJob;
+use crate::leftovers::Leftover;
 use crate::operation::Operation;
 use crate::ports::RawForward;
 use crate::process::RawProcess;
@@ -158,11 +159,15 @@ impl Drop for NewSandbox {
             return;
         };
         match runtime::own_handle() {
-            Some(runtime) => drop(runtime.spawn(async move {
+            Some(runtime) => {
+                let left = Leftover::new();
+                drop(runtime.spawn(async move {
+                    let _left = left;
                 if let Err(error) = sandbox.delete().await {
                     tracing::warn!(sandbox.id = %sandbox.id(), %error, "a sandbox whose caller had left was not deleted");
                 }
-            })),
+                }));
+            }
             None => std::mem::forget(sandbox),
         }
     }

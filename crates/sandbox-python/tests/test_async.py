@@ -134,6 +134,98 @@ def test_a_cancelled_creation_leaves_nothing(delay):
     asyncio.run(main())
 
 
+async def list_others(before):
+    async with AsyncClient() as client:
+        return {info.id for info in await client.list()} - before
+
+
+@pytest.mark.parametrize("delay", [0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2])
+@pytest.mark.parametrize("is_awaited", [False, True])
+def test_a_closed_client_has_removed_what_cancelled_creations_have_left(delay, is_awaited):
+    async def main():
+        client = AsyncClient()
+        before = {info.id for info in await client.list()}
+        task = asyncio.create_task(client.create())
+        await asyncio.sleep(delay)
+        is_done = task.done()
+        task.cancel()
+        if is_awaited:
+            await asyncio.wait([task])
+        await client.close()
+        # Not a moment later.
+        left = await list_others(before)
+        if is_done:
+            await task.result().delete()
+        else:
+            assert not left
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    asyncio.run(main())
+
+
+def test_a_closed_client_has_removed_what_was_ready_when_its_caller_left():
+    async def main():
+        client = AsyncClient()
+        before = {info.id for info in await client.list()}
+
+        def leave(event):
+            # The result arrives right after this, or with it.
+            if event.kind == "Ready":
+                task.cancel()
+
+        task = asyncio.create_task(client.create(on_event=leave))
+        await asyncio.wait([task])
+        await client.close()
+        assert task.cancelled() and not await list_others(before)
+
+    asyncio.run(main())
+
+
+def test_closing_does_not_raise_what_has_prevented_the_opening():
+    async def main():
+        client = AsyncClient(isolation="none of them")
+        task = asyncio.create_task(client.create())
+        # It has begun to open the client.
+        await asyncio.sleep(0)
+        await client.close()
+        with pytest.raises(SandboxError):
+            await task
+        cancelled = AsyncClient()
+        task = asyncio.create_task(cancelled.list())
+        await asyncio.sleep(0)
+        task.cancel()
+        await cancelled.close()
+
+    asyncio.run(main())
+
+
+def test_a_client_whose_first_event_loop_has_left_it_half_open_can_be_used():
+    client = AsyncClient()
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(client.list())
+    loop.run_until_complete(asyncio.sleep(0))
+    # It is neither awaited nor cancelled, as in a program that stops its loop too early.
+    loop.close()
+    opening = client._opening
+    assert isinstance(asyncio.run(client.list()), list)
+    asyncio.run(client.close())
+    for left in (task, opening):
+        left._log_destroy_pending = False
+
+
+@pytest.mark.parametrize("name", ["pause", "resume", "is_paused", "usage", "info"])
+def test_a_sandbox_that_another_program_has_deleted_is_not_found(name):
+    async def work(client, sbx):
+        await sbx.run(["true"])
+        async with AsyncClient() as other:
+            await other.delete(sbx.id)
+        with pytest.raises(SandboxNotFoundError):
+            await getattr(sbx, name)()
+
+    run(work)
+
+
 def test_an_event_loop_that_is_closed_ends_its_calls(sbx):
     client = AsyncClient()
     loop = asyncio.new_event_loop()

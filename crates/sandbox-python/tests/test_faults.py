@@ -75,6 +75,11 @@ def test_use_after_delete(client, tmp_path):
         lambda: sandbox.jobs(),
         lambda: sandbox.upload_dir(tmp_path, "a"),
         lambda: sandbox.extend(60),
+        sandbox.pause,
+        sandbox.resume,
+        sandbox.is_paused,
+        lambda: sandbox.set_on_expiry("end"),
+        sandbox.usage,
     ):
         with pytest.raises(SandboxNotFoundError) as caught:
             call()
@@ -84,6 +89,17 @@ def test_use_after_delete(client, tmp_path):
     sandbox.close()
     with pytest.raises(ClosedError):
         sandbox.run(["true"])
+
+
+@pytest.mark.parametrize("name", ["pause", "resume", "is_paused", "usage"])
+def test_a_sandbox_that_another_program_has_deleted_is_not_found(client, name):
+    with client.create() as sandbox:
+        sandbox.run(["true"])
+        with Client() as other:
+            other.delete(sandbox.id)
+        with pytest.raises(SandboxNotFoundError) as caught:
+            getattr(sandbox, name)()
+        assert caught.value.sandbox_id == sandbox.id
 
 
 def test_exceptions_inside_with_delete_the_sandbox(client):

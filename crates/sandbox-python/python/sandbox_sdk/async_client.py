@@ -71,7 +71,7 @@ class AsyncClient:
         import asyncio
 
         # Several tasks may be the first to use it; a failure is not kept, so that the next use tries again.
-        if self._opening is None or (self._opening.done() and _has_failed(self._opening)):
+        if self._opening is None or _is_lost(self._opening, asyncio.get_running_loop()):
             self._opening = asyncio.ensure_future(finish(_sandbox.open_client(self._options)))
         return await asyncio.shield(self._opening)
 
@@ -155,9 +155,18 @@ class AsyncClient:
         """As :meth:`Client.close`."""
         self._is_closed = True
         opening, self._opening = self._opening, None
-        if opening is not None and not (opening.done() and _has_failed(opening)):
-            client = await opening
-            await finish(client.settle())
+        import asyncio
+
+        if opening is None or _is_lost(opening, asyncio.get_running_loop()):
+            return
+        if not opening.done():
+            # A failure is raised where the client is used, not here.
+            await asyncio.wait([opening])
+        if _has_failed(opening):
+            return
+        # What tasks that were cancelled just now have awaited is dropped by callbacks of the event loop.
+        await asyncio.sleep(0)
+        await finish(opening.result().settle())
 
     async def __aenter__(self) -> AsyncClient:
         await self._open()
@@ -165,6 +174,11 @@ class AsyncClient:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+
+def _is_lost(opening: asyncio.Future[RawClient], loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether there will be no client: the opening has failed, or was begun in an event loop that runs no more."""
+    return _has_failed(opening) if opening.done() else opening.get_loop() is not loop
 
 
 def _has_failed(opening: asyncio.Future[RawClient]) -> bool:
