@@ -8,6 +8,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::core::arguments::optional_duration;
 use crate::records::event_record;
+use crate::upstreams::UpstreamOptions;
 use crate::value::Value;
 
 /// The options of a new sandbox, a dictionary with all of these keys. `None` leaves an option to the settings.
@@ -32,6 +33,7 @@ pub(crate) struct CreateOptions {
     on_expiry: Option<String>,
     detached: bool,
     egress: EgressRules,
+    egress_upstreams: Vec<UpstreamOptions>,
     egress_unverified: bool,
     /// For each backend, its options as JSON.
     backend_options: BTreeMap<String, String>,
@@ -97,11 +99,15 @@ impl InitCommand {
 }
 
 impl CreateOptions {
+    pub(crate) fn has_upstreams(&self) -> bool {
+        !self.egress_upstreams.is_empty()
+    }
+
     /// Returns the builder of such a sandbox.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] for a duration or JSON that is invalid; the builder reports the rest when it creates.
+    /// [`Error::Invalid`] for a duration, a rule, an upstream or JSON that is invalid; the builder reports the rest when it creates.
     pub(crate) fn into_builder(self, client: &Client) -> Result<SandboxBuilder> {
         let mut builder = client.sandbox();
         if let Some(name) = &self.name {
@@ -157,6 +163,9 @@ impl CreateOptions {
         }
         if let Some(rules) = self.egress.into_rules(builder.egress_rules())? {
             builder = builder.egress(rules);
+        }
+        for upstream in self.egress_upstreams {
+            builder = builder.upstream(upstream.into_upstream()?);
         }
         if self.egress_unverified {
             builder = builder.unverified_egress();

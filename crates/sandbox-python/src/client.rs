@@ -87,8 +87,9 @@ pub(crate) struct RawClient {
 impl RawClient {
     fn create(&self, options: CreateOptions, on_event: Option<Py<PyAny>>) -> Operation {
         reporting_operation(&self.client, on_event, |client, reports| async move {
+            let has_upstreams = options.has_upstreams();
             let builder = report_events(options.into_builder(&client)?, reports);
-            let (builder, decisions) = keep_decisions(builder);
+            let (builder, decisions) = keep_decisions(builder, has_upstreams);
             new_sandbox(builder.create().await?, decisions)
         })
     }
@@ -102,9 +103,11 @@ impl RawClient {
         on_event: Option<Py<PyAny>>,
     ) -> Operation {
         reporting_operation(&self.client, on_event, |client, reports| async move {
+            let has_upstreams = options.has_upstreams();
             let builder = report_events(options.into_builder(&client)?, reports);
+            let (builder, decisions) = keep_decisions(builder, has_upstreams);
             let claimed = claim.apply(builder.from_pool(pool))?.create().await?;
-            new_sandbox(claimed, None)
+            new_sandbox(claimed, decisions)
         })
     }
 

@@ -13,6 +13,7 @@ use crate::calls::{Shared, operation, share};
 use crate::errors::{checked, raise};
 use crate::operation::Operation;
 use crate::records::decision_record;
+use crate::upstreams::UpstreamOptions;
 use crate::value::Value;
 
 /// How many decisions wait to be taken. Later ones are lost and counted.
@@ -37,9 +38,12 @@ impl Decisions {
     }
 }
 
-/// Has the decisions of a new sandbox kept, if it has rules.
-pub(crate) fn keep_decisions(builder: SandboxBuilder) -> (SandboxBuilder, Option<Arc<Decisions>>) {
-    if builder.egress_rules().is_none() {
+/// Has the decisions of a new sandbox kept, if it has rules or upstreams.
+pub(crate) fn keep_decisions(
+    builder: SandboxBuilder,
+    has_upstreams: bool,
+) -> (SandboxBuilder, Option<Arc<Decisions>>) {
+    if builder.egress_rules().is_none() && !has_upstreams {
         return (builder, None);
     }
     let (decisions, report) = Decisions::channel();
@@ -91,11 +95,19 @@ impl RawEgress {
         Ok(sandbox.egress().map(|rules| rules.to_string()))
     }
 
-    fn serve(&self, rules: EgressRules, unverified: bool) -> Operation {
+    fn serve(
+        &self,
+        rules: EgressRules,
+        upstreams: Vec<UpstreamOptions>,
+        unverified: bool,
+    ) -> Operation {
         let slot = self.slot.clone();
         operation(&self.sandbox, move |sandbox| async move {
             let (decisions, report) = Decisions::channel();
             let mut serving = sandbox.serve_egress(rules.into_certain_rules()?);
+            for upstream in upstreams {
+                serving = serving.upstream(upstream.into_upstream()?);
+            }
             if unverified {
                 serving = serving.unverified();
             }

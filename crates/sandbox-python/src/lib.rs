@@ -4,8 +4,8 @@
 //! One core serves both styles: a blocking call waits for an operation, an asyncio call awaits it.
 
 // Imports point down: client uses pools, pools uses sandbox_object, that uses the other classes; they use calls, builder
-// and records, calls uses operation, that uses event_loop and logging, these use delivery and errors, and all of them use
-// value, leftovers, runtime and core.
+// and records, builder uses upstreams, calls uses operation, that uses event_loop and logging, these use delivery and
+// errors, and all of them use value, leftovers, runtime and core.
 mod builder;
 mod calls;
 mod client;
@@ -26,6 +26,7 @@ mod records;
 mod runtime;
 mod sandbox_object;
 mod transfers;
+mod upstreams;
 mod value;
 mod watching;
 

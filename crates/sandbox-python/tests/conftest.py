@@ -1,6 +1,7 @@
 """One client and one sandbox for the tests that only need any."""
 
 import os
+import pathlib
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,8 @@ def state_dir():
     """Sandboxes of these tests only; the path is short because a socket lies in it."""
     with tempfile.TemporaryDirectory(prefix="sdk-") as directory:
         os.environ["XDG_STATE_HOME"] = directory
+        # Upstreams need authorities to trust, which this machine may not have.
+        os.environ["SSL_CERT_FILE"] = str(pathlib.Path(__file__).with_name("loopback.pem"))
         yield directory
         # Those of programs that have ended end two seconds after them.
         deadline = time.monotonic() + 20

@@ -16,6 +16,7 @@ from sandbox_sdk import (
     FileEvent,
     Process,
     SandboxInfo,
+    Upstream,
 )
 
 
@@ -33,6 +34,9 @@ def blocking(client: Client) -> None:
         decision: EgressEvent = next(sbx.egress_events())
         changes: list[FileEvent] = list(sbx.watch("results"))
         sbx.update_egress("packages", egress_allow=["api.example.com"])
+        upstreams = [Upstream("openai", secret="a key"), Upstream("m", "https://m.example", variable=["A", "B"])]
+        sbx.serve_egress(egress_upstreams=upstreams)
+        client.create(egress_upstreams=upstreams, egress="packages").delete()
         print(out, raw, chunk.data, infos, as_user, decision.outcome, changes)
 
 
@@ -52,6 +56,8 @@ def refused(client: Client) -> None:
         sbx.run(["ls"], env={"A": 1})  # type: ignore[dict-item]
         client.create(ttl="60")  # type: ignore[arg-type]
         client.create(egress_allow=5)  # type: ignore[arg-type]
+        client.create(egress_upstreams=["openai"])  # type: ignore[list-item]
+        Upstream("openai", None, "a key")  # type: ignore[call-arg]
         client.create(memmory="1Gi")  # type: ignore[call-arg]
         client.pool(size=1, images="x")  # type: ignore[call-arg]
         number: int = sbx.run(["ls"], errors="strict").stdout  # type: ignore[assignment]

@@ -13,6 +13,7 @@ A process that was forked from one that uses this package cannot use it: start p
 """
 
 from ._sandbox import __version__
+from ._upstream import Upstream
 from .async_client import AsyncClient
 from .async_handles import AsyncEgressEvents, AsyncFileWatch, AsyncJob, AsyncPool
 from .async_process import AsyncProcess, AsyncProcessInput
@@ -121,6 +122,7 @@ __all__ = [
     "TransferReport",
     "TreeReport",
     "UnsupportedError",
+    "Upstream",
     "Usage",
     "__version__",
 ]

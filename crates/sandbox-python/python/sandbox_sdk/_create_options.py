@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from ._arguments import Args, Duration, argv, seconds, texts
+from ._upstream import Upstream
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -44,6 +45,7 @@ class CreateOptions(TakeOptions, EgressOptions, total=False):
     idle_timeout: Duration | None
     create_timeout: Duration | None
     detached: bool
+    egress_upstreams: Iterable[Upstream]
     egress_unverified: bool
     backend_options: Mapping[str, Any] | None
 
@@ -109,6 +111,16 @@ def _rules(rules: Iterable[str] | None, name: str) -> list[str]:
     return list(rules or ())
 
 
+def upstream_list(upstreams: Iterable[Upstream] | None, name: str = "egress_upstreams") -> list[Upstream]:
+    if isinstance(upstreams, (str, bytes, Upstream)):
+        raise TypeError(f"{name} must be a list of upstreams: {name}=[Upstream(...)]")
+    found = list(upstreams or ())
+    for upstream in found:
+        if not isinstance(upstream, Upstream):
+            raise TypeError(f"{name} must be a list of upstreams, not of {type(upstream).__name__}")
+    return found
+
+
 def _init_commands(init: Iterable[str | Args] | None, name: str) -> list[str | list[bytes]]:
     if isinstance(init, (str, bytes)):
         raise TypeError(f"{name} must be a list of commands: {name}=[...]")
@@ -146,6 +158,7 @@ _CREATE: dict[str, Callable[[Any, str], Any]] = {
     "idle_timeout": seconds,
     "create_timeout": seconds,
     "detached": _flag,
+    "egress_upstreams": upstream_list,
     "egress_unverified": _flag,
     "backend_options": _json,
     **_TAKE,

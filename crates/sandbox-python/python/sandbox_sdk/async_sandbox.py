@@ -8,7 +8,8 @@ from ._arguments import Duration, certain_seconds, seconds, texts
 from ._async_sandbox_commands import AsyncSandboxCommands
 from ._async_sandbox_files import AsyncSandboxFiles
 from ._calls import finish
-from ._create_options import egress_options
+from ._create_options import egress_options, upstream_list
+from ._upstream import Upstream
 from .async_handles import AsyncEgressEvents
 from .handles import Forward
 from .types import Diagnosis, SandboxInfo, Usage
@@ -49,11 +50,12 @@ class AsyncSandbox(AsyncSandboxCommands, AsyncSandboxFiles):
         *,
         egress_allow: Iterable[str] = (),
         egress_deny: Iterable[str] = (),
+        egress_upstreams: Iterable[Upstream] = (),
         egress_unverified: bool = False,
     ) -> None:
         """As :meth:`Sandbox.serve_egress`."""
         rules = egress_options(egress=egress, egress_allow=egress_allow, egress_deny=egress_deny)
-        await finish(self._raw.egress().serve(rules, egress_unverified))
+        await finish(self._raw.egress().serve(rules, upstream_list(egress_upstreams), egress_unverified))
 
     async def stop_egress(self) -> None:
         """As :meth:`Sandbox.stop_egress`."""

@@ -116,6 +116,8 @@ class Client:
             ``open``. See docs/EGRESS.md. Without it, it has the network of its backend: locally none.
         :param egress_allow: rules that allow more, such as ``["api.example.com:443", "10.0.0.0/8"]``.
         :param egress_deny: rules that deny, which are stronger.
+        :param egress_upstreams: let it use HTTPS services with secrets that stay in this program, such as
+            ``[Upstream("openai", secret=key)]``. They need no rules.
         :param egress_unverified: accept that a sandbox with a network of its own, such as a Pod, can reach more.
         :param detached: let it outlive this program. Otherwise it ends when no client is connected any more.
         :param backend_options: options that only one backend has, such as ``{"k8s": {...}}``.

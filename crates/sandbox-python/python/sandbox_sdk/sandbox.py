@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 
 from ._arguments import Duration, certain_seconds, seconds, texts
 from ._calls import wait
-from ._create_options import egress_options
+from ._create_options import egress_options, upstream_list
 from ._sandbox_commands import SandboxCommands
 from ._sandbox_files import SandboxFiles
+from ._upstream import Upstream
 from .handles import EgressEvents, Forward
 from .types import Diagnosis, SandboxInfo, Usage
 
@@ -47,7 +48,8 @@ class Sandbox(SandboxCommands, SandboxFiles):
     def update_egress(
         self, egress: str | None = None, *, egress_allow: Iterable[str] = (), egress_deny: Iterable[str] = ()
     ) -> None:
-        """Replace all egress rules at once. Connections that the new ones refuse are closed.
+        """Replace all egress rules at once. Connections that the new ones refuse are closed. Upstreams stay, unless the
+        rules deny their hosts.
 
         >>> with client.create(egress="packages") as sandbox:
         ...     sandbox.update_egress("packages", egress_allow=["api.example.com:443"])
@@ -66,17 +68,18 @@ class Sandbox(SandboxCommands, SandboxFiles):
         *,
         egress_allow: Iterable[str] = (),
         egress_deny: Iterable[str] = (),
+        egress_upstreams: Iterable[Upstream] = (),
         egress_unverified: bool = False,
     ) -> None:
-        """Let it reach what these rules allow, through this program, until the handle is closed: a sandbox of
-        another program, or one that was created without rules. New commands find the proxy. Options are those of
-        :meth:`Client.create`.
+        """Let it reach what these rules allow, and these upstreams, through this program, until the handle is closed: a
+        sandbox of another program, or one that was created without rules. New commands find the proxy. Options are
+        those of :meth:`Client.create`. What was served before is replaced.
 
         :raises UnsupportedError: it has another way out.
         :raises SSHConnectionError: also if another program serves it.
         """
         rules = egress_options(egress=egress, egress_allow=egress_allow, egress_deny=egress_deny)
-        wait(self._raw.egress().serve(rules, egress_unverified))
+        wait(self._raw.egress().serve(rules, upstream_list(egress_upstreams), egress_unverified))
 
     def stop_egress(self) -> None:
         """Serve its egress no more: it is offline from now on."""
