@@ -29,9 +29,9 @@ const CARGO: &str = r#"
     case $9 in aarch64-*) machine='\267' ;; *) machine='\076' ;; esac
     mkdir -p "$CARGO_TARGET_DIR/$9/release"
     printf '\177ELF\2\1\1\0\0\0\0\0\0\0\0\0\2\0'$machine'\0' >"$CARGO_TARGET_DIR/$9/release/$7" ;;
-"build --quiet --locked --package sandbox-cli --bin sandbox") ;;
-"test --quiet --locked --package sandbox-tests --test k8s-faults") test -s "$SANDBOX_TEST_KUBECONFIG" ;;
-"test --quiet --locked --package sandbox-tests --test k8s")
+"test --quiet --locked --workspace --no-run --test command") ;;
+"test --quiet --locked --workspace --test k8s-faults") test -s "$SANDBOX_TEST_KUBECONFIG" ;;
+"test --quiet --locked --workspace --test k8s")
     test -s "$SANDBOX_TEST_KUBECONFIG" && test -n "$SANDBOX_TEST_IMAGE" && test -n "$SANDBOX_TEST_COMMAND" || exit 3
     echo "  $SANDBOX_TEST_TRANSPORT" >>"$LOG"; [ -z "${HANG:-}" ] || { touch "$HANG"; exec sleep 600; }; exit "${TESTS:-0}" ;;
 "#;
@@ -111,7 +111,7 @@ const EXPECTED_CALLS: [&str; 13] = [
     "cargo build --release",
     "kind create cluster",
     "kubectl --kubeconfig KUBECONFIG",
-    "cargo build --quiet",
+    "cargo test --quiet",
     "kind load image-archive",
     "kind load image-archive",
     "cargo test --quiet",

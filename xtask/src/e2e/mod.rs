@@ -147,6 +147,10 @@ async fn run_tests(options: &Options, created: Option<&Kind>, archives: &[PathBu
     Ok(())
 }
 
+/// What every build of a test has in common. The whole workspace is selected, as by `cargo test --workspace`: for one
+/// package alone, most crates would have other features, and be built once more.
+const TEST: [&str; 4] = ["test", "--quiet", "--locked", "--workspace"];
+
 /// Builds the command `sandbox`, unless a variable names one.
 async fn build_command() -> Result<PathBuf> {
     if let Some(named) = std::env::var_os(PROGRAM_VARIABLE) {
@@ -154,15 +158,8 @@ async fn build_command() -> Result<PathBuf> {
     }
     println!("e2e: building the command");
     let mut build = cargo();
-    build.args([
-        "build",
-        "--quiet",
-        "--locked",
-        "--package",
-        "sandbox-cli",
-        "--bin",
-        "sandbox",
-    ]);
+    // Its tests need it.
+    build.args(TEST).args(["--no-run", "--test", "command"]);
     require_success(
         build.kill_on_drop(true).status().await,
         "building the command",
@@ -178,15 +175,7 @@ fn cargo() -> Command {
 /// A test program with its environment.
 fn test_program(name: &str, kubeconfig: &Path, context: Option<&str>) -> Command {
     let mut command = cargo();
-    command.args([
-        "test",
-        "--quiet",
-        "--locked",
-        "--package",
-        "sandbox-tests",
-        "--test",
-        name,
-    ]);
+    command.args(TEST).args(["--test", name]);
     command.env("SANDBOX_TEST_KUBECONFIG", kubeconfig);
     if std::env::var_os(IMAGE_VARIABLE).is_none() {
         command.env(IMAGE_VARIABLE, IMAGE);
