@@ -15,8 +15,9 @@ use super::config::LISTENING_PACKET;
 use super::incoming_queue::{Budget, NotTaken, QueueReader, QueueWriter, new_queue};
 use crate::transport::KillSwitch;
 
-/// The most connections at once. [`incoming_queue`](super::incoming_queue) says how much each may have in memory.
-pub(crate) const MAX_INCOMING: usize = 1000;
+/// The most connections at once. [`incoming_queue`](super::incoming_queue) says how much each may have in memory. They are a few
+/// more than sandbox-sshd carries, because it may count one as ended earlier.
+pub(crate) const MAX_INCOMING: usize = 1024;
 
 /// A connection to a port inside.
 pub(crate) struct IncomingChannel {

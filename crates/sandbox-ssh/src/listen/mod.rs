@@ -8,9 +8,11 @@
 
 mod stream;
 
+use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -100,7 +102,7 @@ pub(crate) async fn listen(
             incoming,
         },
         accepted: 0,
-        former: None,
+        former: VecDeque::new(),
         renewing: None,
         listening: Arc::clone(&listening),
     };
@@ -129,8 +131,8 @@ struct Listener {
     current: Served,
     /// Channels of the current SSH connection.
     accepted: usize,
-    /// The one before, until this time.
-    former: Option<(Served, Instant)>,
+    /// Those before, each until its time.
+    former: VecDeque<(Served, Instant)>,
     renewing: Option<Pin<Box<dyn Future<Output = Renewed> + Send>>>,
     listening: Arc<Listening>,
 }
@@ -151,10 +153,7 @@ impl Accept for Listener {
                         Renewed::Lost => return Ok(None),
                     }
                 }
-                incoming = receive_former(&mut self.former) => match incoming {
-                    Some(stream) => return Ok(Some(Box::new(stream))),
-                    None => self.former = None,
-                },
+                stream = receive_former(&mut self.former) => return Ok(Some(Box::new(stream))),
                 incoming = self.current.receive() => {
                     self.accepted += 1;
                     return Ok(incoming.map(|stream| Box::new(stream) as Box<dyn ByteStream>));
@@ -178,7 +177,7 @@ impl Listener {
     fn replace(&mut self, served: Served) {
         self.listening.add(&served.connection);
         let former = std::mem::replace(&mut self.current, served);
-        self.former = Some((former, Instant::now() + LINGER));
+        self.former.push_back((former, Instant::now() + LINGER));
     }
 }
 
@@ -192,14 +191,25 @@ impl Drop for Listener {
 impl Served {
     /// Takes the next connection from inside; `None` once the SSH connection has ended.
     async fn receive(&mut self) -> Option<IncomingStream> {
+        let Self {
+            connection,
+            incoming,
+        } = self;
         tokio::select! {
             biased;
-            () = self.connection.wait_ended() => None,
-            incoming = self.incoming.recv() => {
-                let connection = Arc::clone(&self.connection);
-                incoming.map(|incoming| IncomingStream::new(incoming, connection))
+            () = connection.wait_ended() => None,
+            incoming = incoming.recv() => {
+                incoming.map(|incoming| IncomingStream::new(incoming, Arc::clone(connection)))
             }
         }
+    }
+
+    /// As [`receive`](Self::receive), where the end of the SSH connection does not matter.
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Option<IncomingStream>> {
+        let incoming = self.incoming.poll_recv(cx);
+        incoming.map(|incoming| {
+            incoming.map(|incoming| IncomingStream::new(incoming, Arc::clone(&self.connection)))
+        })
     }
 }
 
@@ -242,14 +252,24 @@ async fn finish(renewing: &mut Option<Pin<Box<dyn Future<Output = Renewed> + Sen
     }
 }
 
-/// Takes a connection from the former SSH connection; `None` once it is given up.
-async fn receive_former(former: &mut Option<(Served, Instant)>) -> Option<IncomingStream> {
-    let Some((served, until)) = former else {
-        return std::future::pending().await;
-    };
-    let until = *until;
-    tokio::select! {
-        incoming = served.receive() => incoming,
-        () = tokio::time::sleep_until(until) => None,
+/// Takes a connection from inside of a former SSH connection, and gives each of those up when its time has come.
+async fn receive_former(former: &mut VecDeque<(Served, Instant)>) -> IncomingStream {
+    loop {
+        let Some(until) = former.front().map(|(_, until)| *until) else {
+            return std::future::pending().await;
+        };
+        let receiving = std::future::poll_fn(|cx| {
+            for (served, _) in former.iter_mut() {
+                if let Poll::Ready(Some(stream)) = served.poll_receive(cx) {
+                    return Poll::Ready(stream);
+                }
+            }
+            Poll::Pending
+        });
+        tokio::select! {
+            stream = receiving => return stream,
+            () = tokio::time::sleep_until(until) => {}
+        }
+        former.pop_front();
     }
 }

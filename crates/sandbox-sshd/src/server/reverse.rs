@@ -318,16 +318,18 @@ async fn open_channel(
             peer.port().into(),
         )
     };
-    let mut opened = open().await;
+    let opened = open().await;
     if !is_without_room(&opened) {
         return opened;
     }
     let _asking = holder.asking_again.lock().await;
-    while is_without_room(&opened) {
+    loop {
+        let opened = open().await;
+        if !is_without_room(&opened) {
+            return opened;
+        }
         tokio::time::sleep(NO_ROOM_PAUSE).await;
-        opened = open().await;
     }
-    opened
 }
 
 fn is_without_room(opened: &Result<Channel<Msg>, russh::Error>) -> bool {
