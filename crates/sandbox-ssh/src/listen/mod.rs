@@ -31,7 +31,7 @@ const RENEW_AFTER: usize = 2000;
 const MAX_CONNECTIONS: usize = 16;
 /// How long an SSH connection in whose place is another one stays open for channels that the server was about to open. Those
 /// that are open keep it longer.
-const LINGER: Duration = Duration::from_secs(60);
+const LINGER: Duration = Duration::from_secs(5);
 /// How long another SSH connection may take.
 const RENEW_TIMEOUT: Duration = Duration::from_secs(30);
 
