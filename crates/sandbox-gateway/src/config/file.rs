@@ -132,6 +132,9 @@ fn read_root(mut root: Fields<'_>, overrides: ConfigOverrides) -> Option<Gateway
         read_preview(fields, &mut config.preview);
     }
     read_templates(&mut root, &mut config);
+    for template in config.templates.values_mut() {
+        template.backend_network |= overrides.backend_network && template.egress.is_none();
+    }
     root.finish();
     Some(config)
 }
@@ -312,6 +315,16 @@ templates:
             config.template("code-interpreter-v1").is_some(),
             "defaults stay"
         );
+    }
+
+    #[test]
+    fn a_flag_leaves_templates_without_rules_their_network() {
+        let mut overrides = with_keys();
+        overrides.backend_network = true;
+        let content = "templates: {ruled: {egress: {preset: none}}}";
+        let config = GatewayConfig::parse(content, overrides).unwrap();
+        assert!(config.template("base").unwrap().1.backend_network);
+        assert!(!config.template("ruled").unwrap().1.backend_network);
     }
 
     #[test]

@@ -23,4 +23,6 @@ pub struct ConfigOverrides {
     pub tls_key: Option<PathBuf>,
     /// [`GatewayConfig::page`](crate::GatewayConfig::page).
     pub page: Option<bool>,
+    /// [`Template::backend_network`](crate::Template::backend_network) of every template without `egress`.
+    pub backend_network: bool,
 }

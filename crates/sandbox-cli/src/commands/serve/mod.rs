@@ -66,6 +66,10 @@ struct Options {
     /// Serve Prometheus metrics at this address, without a key (overrides SANDBOX_GATEWAY_METRICS_LISTEN)
     #[arg(long, value_name = "ADDRESS")]
     metrics_listen: Option<SocketAddr>,
+    /// Leave sandboxes the network of their backend, that of the Pods on a cluster, unless their template has `egress`
+    /// or SANDBOX_EGRESS is set (default: they reach nothing)
+    #[arg(long)]
+    egress_backend: bool,
     /// Do not serve the page for people
     #[arg(long)]
     no_page: bool,
@@ -159,6 +163,7 @@ fn read_config(options: Options, settings: &Settings) -> anyhow::Result<GatewayC
     overrides.tls_certificate = options.tls_cert.or_else(|| variables.tls_cert.clone());
     overrides.tls_key = options.tls_key.or_else(|| variables.tls_key.clone());
     overrides.page = options.no_page.then_some(false);
+    overrides.backend_network = options.egress_backend;
     let file = options.config.or_else(|| variables.config.clone());
     Ok(GatewayConfig::load(file.as_deref(), overrides)?)
 }
