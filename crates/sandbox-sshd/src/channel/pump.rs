@@ -60,7 +60,7 @@ pub(crate) struct OutputReader<'a, R> {
     buffer: BytesMut,
     capacity: usize,
     after_exit: Option<(Instant, usize)>,
-    is_held: bool,
+    is_at_end: bool,
 }
 
 impl<'a, R: AsyncRead + Unpin> OutputReader<'a, R> {
@@ -71,13 +71,13 @@ impl<'a, R: AsyncRead + Unpin> OutputReader<'a, R> {
             buffer: BytesMut::new(),
             capacity: SMALL,
             after_exit: None,
-            is_held: false,
+            is_at_end: false,
         }
     }
 
-    /// Whether the stream was given up although another process holds it open.
+    /// Whether another process holds the stream open: it was given up, or is not read any more, before its end.
     pub(crate) fn is_held(&self) -> bool {
-        self.is_held
+        !self.is_at_end
     }
 
     pub(crate) fn into_inner(self) -> R {
@@ -86,7 +86,11 @@ impl<'a, R: AsyncRead + Unpin> OutputReader<'a, R> {
 
     /// Returns the next output, or `None` at the end.
     pub(crate) async fn next(&mut self) -> Option<Bytes> {
-        let read = self.read().await.ok().filter(|&read| read > 0)?;
+        let read = self.read().await?.unwrap_or(0);
+        if read == 0 {
+            self.is_at_end = true;
+            return None;
+        }
         if read >= self.capacity {
             self.capacity = LARGE;
         }
@@ -96,29 +100,27 @@ impl<'a, R: AsyncRead + Unpin> OutputReader<'a, R> {
         Some(self.buffer.split().freeze())
     }
 
-    /// Returns 0 at the end. A terminal whose last process has ended fails with EIO.
-    async fn read(&mut self) -> io::Result<usize> {
+    /// Returns 0 at the end, and `None` if another process holds the stream open for too long. A terminal whose last
+    /// process has ended fails with EIO.
+    async fn read(&mut self) -> Option<io::Result<usize>> {
         self.buffer.reserve(self.capacity);
         if self.after_exit.is_none() {
             tokio::select! {
                 // `exited` comes first, because a stream may always be ready.
                 biased;
                 () = self.end.exited.cancelled() => self.after_exit = Some((Instant::now(), 0)),
-                read = self.reader.read_buf(&mut self.buffer) => return read,
+                read = self.reader.read_buf(&mut self.buffer) => return Some(read),
             }
         }
         let wait = match self.after_exit {
             Some((exit, _)) if exit.elapsed() <= self.end.grace * MAX_GRACES => self.end.grace,
-            Some((_, bytes)) if bytes > MAX_PIPE => {
-                self.is_held = true;
-                return Ok(0);
-            }
+            Some((_, bytes)) if bytes > MAX_PIPE => return None,
             // Only what is there already.
             _ => Duration::ZERO,
         };
-        let read = tokio::time::timeout(wait, self.reader.read_buf(&mut self.buffer)).await;
-        self.is_held = read.is_err();
-        read.unwrap_or(Ok(0))
+        tokio::time::timeout(wait, self.reader.read_buf(&mut self.buffer))
+            .await
+            .ok()
     }
 }
 
