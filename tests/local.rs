@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use libtest_mimic::{Arguments, Conclusion, Trial};
+use libtest_mimic::{Conclusion, Trial};
 use sandbox::{ConnectionStage, Defaults, Error, TransferReason};
 use sandbox_conformance::{Outcome, TestedBackend};
 use sandbox_testkit::peers;
@@ -61,18 +61,8 @@ fn main() -> ExitCode {
     add("local::a_killed_pool_leaves_nothing", |backend, path| {
         Box::pin(killed_pool::a_killed_pool_leaves_nothing(backend, path))
     });
-    let (alone, trials): (Vec<_>, Vec<_>) = trials.into_iter().partition(|trial| {
-        let mut names = sandbox_conformance::ALONE.iter();
-        names.any(|name| trial.name().ends_with(name))
-    });
-    let one_by_one = Arguments {
-        test_threads: Some(1),
-        ..arguments.clone()
-    };
-    let conclusions = [
-        libtest_mimic::run(&one_by_one, alone),
-        libtest_mimic::run(&arguments, trials),
-    ];
+    let alone = sandbox_conformance::ALONE;
+    let conclusions = sandbox_testkit::run_trials(&arguments, trials, alone);
 
     let left = remaining_records(state_dir.path());
     if !left.is_empty() {

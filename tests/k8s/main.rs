@@ -109,19 +109,10 @@ fn main() -> ExitCode {
     ];
     let cases = lists.into_iter().flatten();
     trials.extend(cases.map(|case| case.into_trial(tested.clone(), runtime.handle().clone())));
-    let (alone, trials): (Vec<_>, Vec<_>) = trials
-        .into_iter()
-        .partition(|trial| ALONE.iter().any(|name| trial.name().ends_with(name)));
-    let first = libtest_mimic::run(
-        &Arguments {
-            test_threads: Some(1),
-            ..arguments.clone()
-        },
-        alone,
-    );
+    let [first, second] = sandbox_testkit::run_trials(&arguments, trials, &ALONE);
     let conclusions = [
         first,
-        libtest_mimic::run(&arguments, trials),
+        second,
         libtest_mimic::run(
             &Arguments {
                 test_threads: Some(image_sshd_conformance::CASES_AT_ONCE),

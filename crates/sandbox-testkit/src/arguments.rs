@@ -1,6 +1,6 @@
 //! The arguments of test programs that have no libtest harness.
 
-use libtest_mimic::Arguments;
+use libtest_mimic::{Arguments, Conclusion, Trial};
 
 /// As for libtest: how many tests run at once if no argument says so. `.cargo/config.toml` sets it.
 const THREADS_VARIABLE: &str = "RUST_TEST_THREADS";
@@ -15,6 +15,22 @@ pub fn read_arguments() -> Arguments {
         Arguments::from_args(),
         std::env::var(THREADS_VARIABLE).ok().as_deref(),
     )
+}
+
+/// Runs the trials whose names end with one of `alone` one by one, and then all others at once.
+#[must_use]
+pub fn run_trials(arguments: &Arguments, trials: Vec<Trial>, alone: &[&str]) -> [Conclusion; 2] {
+    let (alone, others) = trials
+        .into_iter()
+        .partition(|trial| alone.iter().any(|name| trial.name().ends_with(name)));
+    let one_by_one = Arguments {
+        test_threads: Some(1),
+        ..arguments.clone()
+    };
+    [
+        libtest_mimic::run(&one_by_one, alone),
+        libtest_mimic::run(arguments, others),
+    ]
 }
 
 fn with_threads(mut arguments: Arguments, variable: Option<&str>) -> Arguments {

@@ -8,5 +8,5 @@ pub mod faults;
 pub mod peers;
 mod single_sandbox_backend;
 
-pub use arguments::read_arguments;
+pub use arguments::{read_arguments, run_trials};
 pub use single_sandbox_backend::SingleSandboxBackend;
