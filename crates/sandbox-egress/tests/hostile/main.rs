@@ -12,6 +12,7 @@ mod names;
 mod placeholders;
 mod socks;
 mod support;
+mod transform_rules;
 mod transforms;
 mod updates;
 mod upstream_secrets;
