@@ -142,7 +142,14 @@ async fn input_that_cannot_be_written_is_refused() {
     )
     .await;
     process.receive_until("closed\n").await;
-    let refused = refusal(write(&client, process.pid, stdin, b"x").await);
+    // What another test starts at this moment has the pipe as well, until it runs its program.
+    let mut written = Ok(());
+    wait_for("the refusal", async || {
+        written = write(&client, process.pid, stdin, b"x").await;
+        written.is_err()
+    })
+    .await;
+    let refused = refusal(written);
     assert_eq!(refused.code, RefusalCode::Invalid);
     assert!(refused.message.contains("closed its input"), "{refused}");
     signal(&client, process.pid, "KILL").await.unwrap();
