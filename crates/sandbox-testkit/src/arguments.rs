@@ -18,7 +18,6 @@ pub fn read_arguments() -> Arguments {
 }
 
 /// Runs the trials whose names end with one of `alone` one by one, and then all others at once.
-#[must_use]
 pub fn run_trials(arguments: &Arguments, trials: Vec<Trial>, alone: &[&str]) -> [Conclusion; 2] {
     let (alone, others) = trials
         .into_iter()
