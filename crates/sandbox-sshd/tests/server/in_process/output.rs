@@ -25,7 +25,7 @@ async fn what_a_process_writes_shortly_after_the_command_arrives() {
 #[tokio::test]
 async fn a_process_that_holds_the_output_does_not_delay_the_end_for_long_and_is_reported() {
     let sandbox = TestSandbox::new(|config| config.with_output_grace(Duration::from_millis(50)));
-    let command = "sleep 1235001 & echo $!";
+    let command = "sleep 1235011 & echo $!";
     let (client, sdk) = (sandbox.connect(PIPE).await, sandbox.connect_as_sdk().await);
     for (held, client) in [(&[][..], &client), (&[Notice::OutputHeld], &sdk)] {
         let begun = Instant::now();

@@ -108,8 +108,8 @@ async fn a_program_that_cannot_be_run_is_an_exit_code_with_a_message() {
 async fn a_list_shows_what_runs_as_it_was_started() {
     let sandbox = TestSandbox::new(|config| config);
     let client = sandbox.connect(PIPE).await;
-    let first = sh("sleep 1234801; :").env("A", "b").tag("t").stdin();
-    let second = ProcessSpec::new("sleep").arg("1234802").directory("~");
+    let first = sh("sleep 1234871; :").env("A", "b").tag("t").stdin();
+    let second = ProcessSpec::new("sleep").arg("1234872").directory("~");
     let processes = [
         start(&client, first.clone()).await,
         start(&client, second.clone()).await,
@@ -137,7 +137,7 @@ async fn a_list_shows_what_runs_as_it_was_started() {
         // It is reaped before its end is reported.
         assert_ne!(exec(&client, format!("kill -0 {pid}")).await.code, Some(0));
     }
-    assert!(processes_with("sleep 1234801").is_empty());
+    assert!(processes_with("sleep 1234871").is_empty());
     assert!(list(&client).await.is_empty());
 }
 
