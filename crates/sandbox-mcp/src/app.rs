@@ -147,7 +147,7 @@ fn choose_egress(client: &Client, config: &McpConfig) -> Result<Option<Egress>, 
     let of_settings = || client.sandbox().egress_rules().cloned();
     let chosen = config.egress.clone().or_else(of_settings);
     if config.backend_network && (chosen.is_some() || !config.upstreams.is_empty()) {
-        let reason = "there are rules or upstreams, which bind nobody who has the network of the backend; leave out \
+        let reason = "there are rules or upstreams, which do not apply to sandboxes with the network of the backend; leave out \
                       one of the two";
         return Err(invalid(reason.to_owned()));
     }
@@ -165,7 +165,7 @@ fn choose_egress(client: &Client, config: &McpConfig) -> Result<Option<Egress>, 
     Ok(Some(chosen.unwrap_or_else(Egress::none)))
 }
 
-/// What a model is told about upstreams. Their names are plain words.
+/// The description of upstreams for a model. Their names are plain words.
 fn describe_upstreams(upstreams: &[NamedUpstream]) -> String {
     if upstreams.is_empty() {
         return String::new();

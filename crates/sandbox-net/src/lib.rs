@@ -6,7 +6,7 @@
 //! | [`bind`] | the binary `sandbox-sshd` | listens on IPv4 and IPv6 |
 //! | [`tune_accepted`] | `sandbox-sshd` | sets the options of an accepted connection |
 //! | [`reset_when_closed`] | `sandbox`, `sandbox-sshd` | ends a forwarded connection that was cut off |
-//! | [`descriptor_limit`] | `sandbox-egress`, `sandbox-sshd` | bounds connections that nobody asked for |
+//! | [`descriptor_limit`] | `sandbox-egress`, `sandbox-sshd` | bounds connections that a peer opens |
 
 #[cfg(unix)]
 mod accept;

@@ -11,7 +11,7 @@ pub(crate) struct TransformOptions {
     /// Let the sandbox use a secret with one HTTPS host, which stays in this program; can be repeated
     ///
     /// For programs that have the address of the host built in. The proxy ends TLS for this host alone, with a certificate that
-    /// programs in the sandbox are told to trust by SSL_CERT_FILE and similar variables, and puts the secret into requests.
+    /// programs in the sandbox trust through SSL_CERT_FILE and similar variables, and puts the secret into requests.
     /// Options after the host, each with a comma before it: variable=VARIABLE (gets a random placeholder, in whose place the
     /// secret is put), header=HEADER (is set in each request), user=USER (for Basic), ca=FILE (certificates to trust, in PEM
     /// format). Without variable, header and user, it is set as Authorization: Bearer. Not with the presets internet and open.

@@ -183,7 +183,7 @@ async fn what_is_no_tls_for_the_host_is_refused() {
         "{response}"
     );
     proxy.refusal().await;
-    // HTTP/2 is not spoken, and a client that insists on it is told so.
+    // HTTP/2 is not spoken, and a client that insists on it gets an alert.
     let (inside, _) = proxy.tunnel("api.example:443").await;
     let error = speak_tls(&proxy, inside, "api.example", &["h2"])
         .await
