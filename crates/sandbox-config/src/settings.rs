@@ -128,8 +128,8 @@ pub struct KubernetesSettings {
     /// The static program `sandbox-sshd` that is uploaded into Pods, or a directory with
     /// `sandbox-sshd-amd64` and `sandbox-sshd-arm64`; `None` searches for them.
     pub server_path: Option<PathBuf>,
-    /// How a Pod gets its SSH server: `auto`, `image-volume`, `init-container`, `upload`, `baked` or
-    /// `image`. Default: `auto`.
+    /// How a Pod gets its SSH server: `auto`, `image-volume`, `init-container`, `upload`,
+    /// `upload-volume`, `baked` or `image`. Default: `auto`.
     pub injection: String,
     /// The path of `sandbox-sshd` in the image, for the injection `baked`.
     pub baked_path: String,

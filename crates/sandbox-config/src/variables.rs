@@ -54,7 +54,7 @@ const ABSOLUTE_PATH: &str = "an absolute path";
 const EGRESS: &str =
     "none, packages, internet or open, then rules such as +api.example.com:443 or -10.0.0.0/8";
 const ISOLATION: &str = "auto, namespaces, landlock or none";
-const INJECTION: &str = "auto, image-volume, init-container, upload, baked or image";
+const INJECTION: &str = "auto, image-volume, init-container, upload, upload-volume, baked or image";
 const SECURITY_PROFILE: &str = "restricted or baseline";
 const PULL_POLICY: &str = "Always, IfNotPresent or Never";
 const SOCKET_ADDRESS: &str = "an address and a port such as 0.0.0.0:3000 or [::]:3000";

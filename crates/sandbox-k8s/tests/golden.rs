@@ -94,11 +94,42 @@ fn each_injection_method_has_its_manifest() {
     upload.server_programs =
         ServerPrograms::default().with_loader(Architecture::Amd64, || Ok(Vec::new()));
     assert_matches_file("upload.json", &build(&spec(), &upload).unwrap());
+    upload.injection = Injection::Inject(InjectVia::UploadVolume);
+    assert_matches_file("upload-volume.json", &build(&spec(), &upload).unwrap());
     // Until the cluster was probed, `Auto` means the init container, which every cluster supports.
     assert_matches_file(
         "init-container.json",
         &build(&spec(), &via(InjectVia::Auto)).unwrap(),
     );
+}
+
+#[test]
+fn an_uploaded_server_gets_a_volume_where_that_costs_nothing_or_is_needed() {
+    let mut upload = options(Injection::Inject(InjectVia::Upload));
+    upload.server_programs =
+        ServerPrograms::default().with_loader(Architecture::Amd64, || Ok(Vec::new()));
+    let volumes = |patch: serde_json::Value| {
+        let mut upload = upload.clone();
+        upload.pod.patch = Some(json!({"spec": patch}));
+        let spec = build(&spec(), &upload).unwrap().spec.unwrap();
+        let names = spec.volumes.unwrap_or_default().into_iter();
+        names.map(|volume| volume.name).collect::<Vec<_>>()
+    };
+    let main = |fields: serde_json::Value| {
+        let mut main = json!({"name": "sandbox"});
+        main.as_object_mut()
+            .unwrap()
+            .extend(fields.as_object().unwrap().clone());
+        json!({"containers": [main]})
+    };
+    assert_eq!(volumes(json!({"hostname": "box"})), [""; 0]);
+    let read_only = main(json!({"securityContext": {"readOnlyRootFilesystem": true}}));
+    assert_eq!(volumes(read_only), ["sandbox-server"]);
+    let another = json!({"volumes": [{"name": "data", "emptyDir": {}}]});
+    assert_eq!(volumes(another).len(), 2);
+    // What a patch adds may rely on the volume.
+    let beside = json!({"containers": [{"name": "proxy", "image": "proxy:1"}]});
+    assert_eq!(volumes(beside), ["sandbox-server"]);
 }
 
 #[test]

@@ -292,7 +292,7 @@ impl Creation {
         shared.remember(uid.clone(), record);
         shared.watch.record_created(view);
         if let Some(limit) = upload_limit {
-            upload::start(shared, &info.id, uid, limit);
+            upload::start(shared, &info.id, uid, self.nonce, limit);
         }
         Ok(info)
     }

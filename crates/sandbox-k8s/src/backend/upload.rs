@@ -18,12 +18,20 @@ pub(super) fn time_limit(lifetime: &Lifetime) -> Duration {
 }
 
 /// Uploads the server in the background, once the Pod runs. From now on, connections wait for it.
-pub(super) fn start(shared: &Arc<Shared>, id: &SandboxId, uid: Uid, limit: Duration) {
+pub(super) fn start(
+    shared: &Arc<Shared>,
+    id: &SandboxId,
+    uid: Uid,
+    nonce: String,
+    limit: Duration,
+) {
     shared.connect_state.uploads.announce(&uid);
     let (shared, id) = (Arc::clone(shared), id.clone());
     let deadline = Instant::now() + limit;
     tokio::spawn(async move {
         let uploads = &shared.connect_state.uploads;
-        uploads.run(&shared.watch, &id, &uid, deadline).await;
+        uploads
+            .run(&shared.watch, &id, &uid, &nonce, deadline)
+            .await;
     });
 }

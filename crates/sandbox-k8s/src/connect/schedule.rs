@@ -34,10 +34,9 @@ impl StartupTimes {
     /// kubelet checks only every 300 ms whether it is mounted; an init container adds its own time.
     pub(crate) fn new(injection: &Injection) -> Self {
         let initial = match injection {
-            Injection::Baked { .. } => 150,
-            Injection::Inject(InjectVia::ImageVolume | InjectVia::Upload) | Injection::Image(_) => {
-                400
-            }
+            Injection::Baked { .. } | Injection::Inject(InjectVia::Upload) => 150,
+            Injection::Inject(InjectVia::ImageVolume | InjectVia::UploadVolume)
+            | Injection::Image(_) => 400,
             Injection::Inject(InjectVia::Auto | InjectVia::InitContainer) => 500,
         };
         Self {

@@ -54,10 +54,15 @@ enum State {
 
 impl Uploads {
     pub(super) fn new(options: &KubernetesOptions) -> Self {
+        let injection = match options.injection {
+            Injection::Inject(via @ InjectVia::UploadVolume) => Injection::Inject(via),
+            // Including what leads to an upload without an image of the server.
+            _ => Injection::Inject(InjectVia::Upload),
+        };
         Self {
             programs: options.server_programs.clone(),
             grace: options.startup_grace,
-            startup_times: StartupTimes::new(&Injection::Inject(InjectVia::Upload)),
+            startup_times: StartupTimes::new(&injection),
             permits: Semaphore::new(MAX_CONCURRENT),
             states: Mutex::default(),
         }
@@ -74,17 +79,19 @@ impl Uploads {
         states.insert(uid.clone(), Entry { state, since });
     }
 
-    /// Makes an announced upload: as soon as the container runs, and again if it fails, until `deadline`. Ends when the
+    /// Makes an announced upload into the Pod that was created with this nonce: as soon as the container runs, and again if it fails, until `deadline`. Ends when the
     /// Pod has ended.
     pub(crate) async fn run(
         &self,
         watch: &Arc<Watch>,
         id: &SandboxId,
         uid: &Uid,
+        nonce: &str,
         deadline: Instant,
     ) {
         let started = Instant::now();
-        let state = match self.attempt_until(watch, id, uid, deadline).await {
+        let attempts = self.attempt_until(watch, id, uid, nonce, deadline);
+        let state = match attempts.await {
             Some(Err(failure)) => State::Failed(failure),
             Some(Ok(())) => {
                 tracing::debug!(sandbox.id = %id, elapsed = ?started.elapsed(), "server uploaded");
@@ -105,6 +112,7 @@ impl Uploads {
         watch: &Arc<Watch>,
         id: &SandboxId,
         uid: &Uid,
+        nonce: &str,
         deadline: Instant,
     ) -> Option<Result<(), UploadFailure>> {
         let follow = watch.follow(id, uid);
@@ -142,7 +150,7 @@ impl Uploads {
             // One attempt, which the end of the Pod ends as well.
             let attempt = async {
                 let _permit = self.permits.acquire().await;
-                upload(&watch.api, id, &self.programs).await
+                upload(&watch.api, id, nonce, &self.programs).await
             };
             let result = tokio::select! {
                 biased;

@@ -153,7 +153,7 @@ fn options(settings: &Settings) -> Result<KubernetesOptions> {
 fn uploads_server(options: &KubernetesOptions) -> bool {
     matches!(
         options.injection,
-        Injection::Inject(InjectVia::Auto | InjectVia::Upload)
+        Injection::Inject(InjectVia::Auto | InjectVia::Upload | InjectVia::UploadVolume)
     )
 }
 
@@ -224,6 +224,7 @@ mod tests {
                 Injection::Inject(InjectVia::InitContainer),
             ),
             ("upload", Injection::Inject(InjectVia::Upload)),
+            ("upload-volume", Injection::Inject(InjectVia::UploadVolume)),
             ("baked", Injection::baked()),
             ("image", Injection::Image(ImageServer::default())),
         ] {

@@ -129,12 +129,14 @@ impl UploadFailure {
                 "its image lacks the programs {}",
                 in_one_line(&words)
             )),
+            // The first process has not begun to wait yet.
+            "early" => Self::not_started("its first process does not wait for the server yet"),
             "unwritable" => crashed(&format!(
-                "its volume cannot be written{}",
+                "its directory cannot be written{}",
                 detail("", stderr)
             )),
             "unusable" => crashed(&format!(
-                "it cannot be run there: the node may mount volumes noexec, or forbid new programs{}",
+                "it cannot be run there: the node may mount the directory noexec, or forbid new programs{}",
                 detail(&format!("exit code {}", in_one_line(&words)), stderr)
             )),
             "cut" => few(&format!("only {} bytes of it arrived", in_one_line(&words))),

@@ -18,7 +18,7 @@ use super::refusal::OpenError;
 use super::websocket::Socket;
 use crate::api::client::ApiClient;
 use crate::manifest::options::{Architecture, ServerProgram, ServerPrograms, to_hex};
-use crate::manifest::pod::SERVER_DIRECTORY;
+use crate::manifest::pod::UPLOAD_DIRECTORIES;
 
 pub(crate) use failure::{Retry, UploadFailure};
 
@@ -38,9 +38,11 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 const LINGER: Duration = Duration::from_secs(2);
 
 /// Sends the server in one attempt. Once this succeeds, the container's process is the server, or is about to be.
+/// `nonce` is that of the Pod's creation.
 pub(crate) async fn upload(
     api: &ApiClient,
     id: &SandboxId,
+    nonce: &str,
     programs: &ServerPrograms,
 ) -> Result<(), UploadFailure> {
     let attempt = Uid::generate().map_err(UploadFailure::from_error)?;
@@ -51,7 +53,8 @@ pub(crate) async fn upload(
         "sandbox",
         RECEIVE,
         "sandbox",
-        SERVER_DIRECTORY,
+        UPLOAD_DIRECTORIES,
+        nonce,
         attempt.as_str(),
     ];
     let starting = exec::start(api, id.as_str(), &command);

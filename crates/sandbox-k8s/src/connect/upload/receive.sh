@@ -1,7 +1,7 @@
 # Receives the server on standard input, and passes it to the first process of the container.
-# $1: the directory, $2: a name for this attempt alone.
-directory=$1 partial=$1/.$2.partial
-server=$directory/sandbox-sshd
+# $1: the directories that the server may be in, $2: a word that no other Pod has, $3: a name for this attempt
+# alone.
+directories=$1 nonce=$2 attempt=$3
 
 tell() {
   echo "sandbox-upload: $*"
@@ -10,6 +10,21 @@ fail() {
   tell "$@"
   exit 1
 }
+# The first process writes its number and the word to the directory that it has chosen.
+find_directory() {
+  for directory in $directories; do
+    read -r waiting found <"$directory/waiting" && [ "$found" = "$nonce" ] && return
+  done 2>/dev/null
+  return 1
+}
+
+tries=0
+until find_directory; do
+  [ "$tries" -lt 20 ] || fail early
+  tries=$((tries + 1))
+  sleep 0.05 2>/dev/null || sleep 1
+done
+server=$directory/sandbox-sshd partial=$directory/.$attempt.partial
 
 # An earlier attempt has succeeded, and only its response was lost.
 [ ! -e "$server" ] || { tell done; exit; }
@@ -42,7 +57,5 @@ fi
 chmod 755 "$partial" || fail unwritable
 "$partial" --version >/dev/null || fail unusable "$?"
 mv "$partial" "$server" || fail unwritable
-if read -r waiting <"$directory/waiting"; then
-  kill -USR1 "$waiting"
-fi
+kill -USR1 "$waiting"
 tell done

@@ -31,6 +31,9 @@ echo "pid $$ arguments $*"
 echo "children $(cat /proc/$$/task/*/children | wc -w)"
 "#;
 
+/// The word of the Pod.
+const NONCE: &str = "5c1d7e";
+
 /// A container: the shell, and the directory that the server is written to.
 struct Container {
     shell: Vec<&'static str>,
@@ -78,14 +81,25 @@ impl Container {
     }
 
     fn wait(&self, limit: &str) -> Child {
-        let arguments = [self.directory(), limit, "--listen", "[::]:2222", "a b"];
+        self.wait_in(self.directory(), NONCE, limit)
+    }
+
+    fn wait_in(&self, directories: &str, nonce: &str, limit: &str) -> Child {
+        let arguments = [directories, nonce, limit, "--listen", "[::]:2222", "a b"];
         self.command(crate::manifest::pod::WAIT_SCRIPT, &arguments)
             .spawn()
             .unwrap()
     }
 
+    /// Starts the process that waits, and returns once it does.
+    fn wait_ready(&self) -> Child {
+        let waiting = self.wait("30");
+        self.await_waiting();
+        waiting
+    }
+
     fn receive(&self, attempt: &str) -> Child {
-        self.command(RECEIVE, &[self.directory(), attempt])
+        self.command(RECEIVE, &[self.directory(), NONCE, attempt])
             .spawn()
             .unwrap()
     }
@@ -143,8 +157,7 @@ fn kill(mut child: Child) {
 fn the_server_takes_the_place_of_the_process_that_waits() {
     for shell in shells() {
         let container = Container::new(&shell);
-        let waiting = container.wait("30");
-        container.await_waiting();
+        let waiting = container.wait_ready();
         let started = Instant::now();
         let server = SERVER.as_bytes();
         assert_eq!(
@@ -170,13 +183,77 @@ fn the_server_takes_the_place_of_the_process_that_waits() {
 }
 
 #[test]
-fn a_server_that_arrives_before_the_process_waits_is_started() {
+fn a_script_that_comes_before_the_process_waits_waits_for_it() {
     for shell in shells() {
         let container = Container::new(&shell);
+        let mut script = container.receive("one");
         let server = SERVER.as_bytes();
-        assert_eq!(container.send("one", &[&header(server), server]), "done");
+        let mut input = script.stdin.take().unwrap();
+        input.write_all(&header(server)).unwrap();
+        input.write_all(server).unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        assert_eq!(container.files(), [""; 0]);
         let output = container.wait("30").wait_with_output().unwrap();
         assert!(output.status.success(), "{shell:?}");
+        let output = script.wait_with_output().unwrap();
+        assert!(output.stdout.ends_with(b"done\n"), "{output:?}");
+    }
+}
+
+#[test]
+fn what_another_sandbox_has_left_in_the_image_is_never_run() {
+    for shell in shells() {
+        let container = Container::new(&shell);
+        let server = container.directory.path().join("sandbox-sshd");
+        std::fs::write(&server, "#!/bin/sh\nexit 7\n").unwrap();
+        std::fs::write(container.directory.path().join("waiting"), "1 other\n").unwrap();
+        // The script finds nobody that waits for it.
+        assert_eq!(container.send("early", &[]), "early", "{shell:?}");
+        let mut waiting = container.wait("30");
+        let content = SERVER.as_bytes();
+        assert_eq!(container.send("one", &[&header(content), content]), "done");
+        assert!(waiting.wait().unwrap().success(), "{shell:?}");
+    }
+}
+
+#[test]
+fn the_first_directory_that_can_be_written_is_chosen() {
+    for shell in shells() {
+        let container = Container::new(&shell);
+        let file = container.directory.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        // No directory can be made below a file, whoever tries.
+        let candidates = format!(
+            "{0}/file/.sandbox {0}/new/.sandbox {0}",
+            container.directory()
+        );
+        let waiting = container.wait_in(&candidates, NONCE, "30");
+        let mut script = container
+            .command(RECEIVE, &[&candidates, NONCE, "one"])
+            .spawn()
+            .unwrap();
+        let server = SERVER.as_bytes();
+        let mut input = script.stdin.take().unwrap();
+        input.write_all(&header(server)).unwrap();
+        input.write_all(server).unwrap();
+        drop(input);
+        let output = script.wait_with_output().unwrap();
+        assert!(output.stdout.ends_with(b"done\n"), "{shell:?}: {output:?}");
+        assert!(waiting.wait_with_output().unwrap().status.success());
+        assert!(
+            container
+                .directory
+                .path()
+                .join("new/.sandbox/sandbox-sshd")
+                .exists()
+        );
+
+        let nowhere = format!("{}/file/.sandbox", container.directory());
+        let output = container.wait_in(&nowhere, NONCE, "30").wait_with_output();
+        let output = output.unwrap();
+        assert_eq!(output.status.code(), Some(1), "{shell:?}");
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(text.contains("SANDBOX_INJECTION=upload-volume"), "{text}");
     }
 }
 
@@ -184,8 +261,7 @@ fn a_server_that_arrives_before_the_process_waits_is_started() {
 fn what_is_cut_or_damaged_never_runs_and_leaves_nothing() {
     for shell in shells() {
         let container = Container::new(&shell);
-        let mut waiting = container.wait("30");
-        container.await_waiting();
+        let mut waiting = container.wait_ready();
         let server = SERVER.as_bytes();
         let half = &server[..server.len() / 2];
         assert_eq!(
@@ -221,6 +297,7 @@ fn without_sha256sum_the_content_is_sent_back() {
         // The shell of busybox finds the program in itself.
         for shell in shells().into_iter().filter(|shell| shell.len() == 1) {
             let container = Container::with_programs(&shell, &programs);
+            let waiting = container.wait_ready();
             let server = SERVER.as_bytes();
             let mut script = container.receive("one");
             let mut input = script.stdin.take().unwrap();
@@ -239,6 +316,7 @@ fn without_sha256sum_the_content_is_sent_back() {
             script.wait().unwrap();
             let is_there = container.files() == ["sandbox-sshd"];
             assert_eq!(is_there, answer == "accepted", "{:?}", container.files());
+            kill(waiting);
         }
     }
 }
@@ -249,17 +327,18 @@ fn what_an_image_lacks_is_reported() {
         // The shell of busybox finds all in itself.
         if shell.len() == 1 {
             let container = Container::with_programs(&shell, &["cat", "chmod", "rm", "uname"]);
+            let waiting = container.wait("30").wait_with_output().unwrap();
+            assert_eq!(waiting.status.code(), Some(127));
+            let text = String::from_utf8(waiting.stderr).unwrap();
+            assert!(text.contains("no program sleep"), "{text}");
             assert_eq!(
                 container.send("one", &[]),
                 "missing head mv wc",
                 "{shell:?}"
             );
-            let waiting = container.wait("30").wait_with_output().unwrap();
-            assert_eq!(waiting.status.code(), Some(127));
-            let text = String::from_utf8(waiting.stderr).unwrap();
-            assert!(text.contains("no program sleep"), "{text}");
         }
         let container = Container::new(&shell);
+        let waiting = container.wait_ready();
         let server = b"#!/bin/sh\nexit 3\n";
         assert_eq!(
             container.send("one", &[&header(server), server]),
@@ -272,10 +351,11 @@ fn what_an_image_lacks_is_reported() {
                 .starts_with("unusable 12")
         );
         assert_eq!(container.files(), [""; 0]);
-        std::fs::remove_dir_all(container.directory.path()).unwrap();
-        assert_eq!(container.send("one", &[]), "unwritable", "{shell:?}");
-        let waiting = container.wait("30").wait_with_output().unwrap();
-        assert_eq!(waiting.status.code(), Some(1));
+        // Nothing can be created there by anyone.
+        let partial = container.directory.path().join(".three.partial");
+        std::fs::create_dir(partial).unwrap();
+        assert_eq!(container.send("three", &[]), "unwritable", "{shell:?}");
+        kill(waiting);
     }
 }
 
@@ -290,8 +370,7 @@ fn the_wait_ends_by_itself_and_when_it_is_told_to() {
             sandbox_core::protocol::EndReason::NeverUsed.message()
         );
         std::fs::remove_file(container.directory.path().join("waiting")).unwrap();
-        let mut waiting = container.wait("30");
-        container.await_waiting();
+        let mut waiting = container.wait_ready();
         let started = Instant::now();
         let pid = waiting.id().to_string();
         assert!(Command::new("kill").arg(&pid).status().unwrap().success());

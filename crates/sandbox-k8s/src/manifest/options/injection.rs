@@ -50,12 +50,13 @@ impl FromStr for Injection {
             "image-volume" => Ok(Self::Inject(InjectVia::ImageVolume)),
             "init-container" => Ok(Self::Inject(InjectVia::InitContainer)),
             "upload" => Ok(Self::Inject(InjectVia::Upload)),
+            "upload-volume" => Ok(Self::Inject(InjectVia::UploadVolume)),
             "baked" => Ok(Self::baked()),
             "image" => Ok(Self::Image(ImageServer::default())),
             _ => Err(Error::invalid(
                 "injection",
                 text,
-                "use auto, image-volume, init-container, upload, baked or image",
+                "use auto, image-volume, init-container, upload, upload-volume, baked or image",
             )),
         }
     }
@@ -75,10 +76,17 @@ pub enum InjectVia {
     ImageVolume,
     /// An init container, which copies the server into an empty volume.
     InitContainer,
-    /// The client sends the server through the API server into an empty volume, while the container waits for it.
-    /// No image with the server is needed, but the sandbox's image has to have a shell with the usual programs (`cat`,
-    /// `chmod`, `env`, `head`, `mv`, `rm`, `sleep`, `uname`, `wc`), and the client the permission for `pods/exec`.
+    /// The client sends the server through the API server into the container, which waits for it. No image with the
+    /// server is needed, but the sandbox's image has to have a shell with the usual programs (`cat`, `chmod`, `env`,
+    /// `head`, `mkdir`, `mv`, `rm`, `sleep`, `uname`, `wc`), and the client the permission for `pods/exec`.
+    ///
+    /// The server is written to the file system of the container: to `/.sandbox`, or a directory `.sandbox` of `/tmp`,
+    /// `/var/tmp` or `/dev`, whichever can be written first. A Pod that has volumes anyway, or whose root file system
+    /// is read-only, gets a volume for it, as with [`UploadVolume`](Self::UploadVolume).
     Upload,
+    /// As [`Upload`](Self::Upload), but always into an empty volume at `/.sandbox`. A kubelet takes about 300 ms more
+    /// to start a Pod with volumes.
+    UploadVolume,
 }
 
 /// An SSH server that the image brings itself. It does not apply the SDK's lifetimes: only the hard end

@@ -12,7 +12,7 @@ use sandbox_core::{Error, Lifetime, OnExpiry, Resources, Result};
 
 use super::non_empty::{non_empty, non_empty_map};
 use super::request::PodParams;
-use super::server::{DIRECTORY, Origin, Server};
+use super::server::{Origin, Server, UPLOAD_DIRECTORIES};
 use crate::manifest::labels::{PoolRef, SecretName, whole_seconds};
 use crate::manifest::options::{AuthorizedKey, PodOptions, PullPolicy};
 use crate::manifest::secret;
@@ -46,7 +46,7 @@ pub(super) fn build(request: &PodParams<'_>, server: &Server<'_>) -> Result<Cont
                 .chain(pool)
                 .collect();
             let command = match origin {
-                Origin::Upload => wait_command(&spec.lifetime),
+                Origin::Upload(_) => wait_command(request.nonce, &spec.lifetime),
                 Origin::Baked | Origin::ImageVolume(_) | Origin::InitContainer(_) => {
                     vec![(*path).to_owned()]
                 }
@@ -98,14 +98,19 @@ fn escape_references(text: &str) -> String {
 pub(crate) const WAIT_SCRIPT: &str = include_str!("upload/wait.sh");
 
 /// Returns the command that waits for an upload. The arguments of the server follow it.
-fn wait_command(lifetime: &Lifetime) -> Vec<String> {
+fn wait_command(nonce: &str, lifetime: &Lifetime) -> Vec<String> {
     let limit = lifetime
         .first_login_timeout
         .or(lifetime.attach_timeout)
         .unwrap_or(lifetime.max_lifetime);
     let limit = whole_seconds(limit).to_string();
-    let command = ["sh", "-c", WAIT_SCRIPT, "sandbox", DIRECTORY, &limit];
-    command.map(str::to_owned).to_vec()
+    let arguments = [UPLOAD_DIRECTORIES, nonce, &limit];
+    let command = ["sh", "-c", WAIT_SCRIPT, "sandbox"];
+    command
+        .into_iter()
+        .chain(arguments)
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Returns the command line of sandbox-sshd, which ends the sandbox itself; Kubernetes enforces the hard end, too.

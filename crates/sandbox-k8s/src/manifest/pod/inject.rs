@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::container;
 use super::non_empty::non_empty_map;
-use super::server::{DIRECTORY, Origin, Server};
+use super::server::{DIRECTORY, Origin, Place, Server};
 use crate::manifest::labels::SecretName;
 use crate::manifest::options::{AuthorizedKey, PodOptions};
 use crate::manifest::secret;
@@ -58,7 +58,7 @@ pub(super) fn add(
         }
         // The container itself receives the server, so it can write the volume.
         Server::SandboxSshd {
-            origin: Origin::Upload,
+            origin: Origin::Upload(_),
             ..
         } => mount(spec, empty_volume(), writable_server_mount()),
         Server::ImageSshd(own) => {
@@ -66,6 +66,29 @@ pub(super) fn add(
                 mount_authorized_key(spec, keys, path);
             }
         }
+    }
+}
+
+/// Removes the volume of an uploaded server from a Pod that needs no other: a kubelet looks only every 300 ms whether
+/// volumes are mounted. Patches have been applied, and were checked with it.
+pub(super) fn remove_unneeded_volume(spec: &mut PodSpec, server: &Server<'_>) {
+    let may_do_without = matches!(
+        server,
+        Server::SandboxSshd {
+            origin: Origin::Upload(Place::Container),
+            ..
+        }
+    );
+    let is_only = spec.volumes.as_deref().is_some_and(|all| all.len() == 1);
+    let [main] = spec.containers.as_mut_slice() else {
+        return;
+    };
+    let context = main.security_context.as_ref();
+    let is_read_only = context.and_then(|own| own.read_only_root_filesystem) == Some(true);
+    let mounts = main.volume_mounts.as_deref().unwrap_or_default();
+    if may_do_without && is_only && !is_read_only && mounts == [writable_server_mount()] {
+        spec.volumes = None;
+        main.volume_mounts = None;
     }
 }
 

@@ -33,7 +33,7 @@ pub(crate) use credentials::has_service_account_token;
 use non_empty::{non_empty, non_empty_map};
 pub use pool_key::pool_key;
 pub use request::PodParams;
-pub(crate) use server::{DIRECTORY as SERVER_DIRECTORY, OTHER_WAYS, uploads_server};
+pub(crate) use server::{OTHER_WAYS, UPLOAD_DIRECTORIES, uploads_server};
 use server::{Server, select_server};
 pub(crate) use standard::security_level;
 
@@ -109,6 +109,7 @@ pub fn build(request: PodParams<'_>) -> Result<Pod> {
     if let Some(spec) = &mut pod.spec {
         security::complete(spec, &profile, &restrictions);
         volumes::check(spec, server.path())?;
+        inject::remove_unneeded_volume(spec, &server);
     }
     standard::check(&pod, &profile)?;
     credentials::check(&pod, &profile)?;

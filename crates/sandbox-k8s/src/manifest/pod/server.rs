@@ -8,7 +8,12 @@ use crate::manifest::options::{
 use crate::names::PORT;
 
 /// The directory of an injected server. No image has it, and no search path leads there.
-pub(crate) const DIRECTORY: &str = "/.sandbox";
+pub(super) const DIRECTORY: &str = "/.sandbox";
+/// The directories that an uploaded server may be written to: the first that the container's user can write. A volume
+/// for the server is mounted at the first. Others are for users without rights, and for a root file system that is
+/// read-only without the SDK's knowledge.
+pub(crate) const UPLOAD_DIRECTORIES: &str =
+    "/.sandbox /tmp/.sandbox /var/tmp/.sandbox /dev/.sandbox";
 /// The path of an injected server.
 const PATH: &str = "/.sandbox/sandbox-sshd";
 
@@ -29,7 +34,16 @@ pub(super) enum Origin<'a> {
     /// An init container with the server's image copies it.
     InitContainer(&'a str),
     /// The client uploads it.
-    Upload,
+    Upload(Place),
+}
+
+/// Where an uploaded server is written to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// The file system of the container, unless the Pod needs volumes anyway.
+    Container,
+    /// A volume.
+    Volume,
 }
 
 impl Server<'_> {
@@ -90,9 +104,12 @@ fn select_origin(via: InjectVia, options: &KubernetesOptions) -> Result<Origin<'
         (InjectVia::InitContainer | InjectVia::Auto, Some(image)) => {
             Ok(Origin::InitContainer(image))
         }
-        (InjectVia::Upload, _) | (InjectVia::Auto, None) if has_program => Ok(Origin::Upload),
+        (InjectVia::Upload, _) | (InjectVia::Auto, None) if has_program => {
+            Ok(Origin::Upload(Place::Container))
+        }
+        (InjectVia::UploadVolume, _) if has_program => Ok(Origin::Upload(Place::Volume)),
         (InjectVia::Auto, None) => Err(config_error(NO_SERVER)),
-        (InjectVia::Upload, _) => Err(config_error(NO_PROGRAM)),
+        (InjectVia::Upload | InjectVia::UploadVolume, _) => Err(config_error(NO_PROGRAM)),
         (InjectVia::ImageVolume | InjectVia::InitContainer, None) => {
             Err(config_error(NO_SERVER_IMAGE))
         }
@@ -104,7 +121,7 @@ pub(crate) fn uploads_server(options: &KubernetesOptions) -> bool {
     matches!(
         select_server(options),
         Ok(Server::SandboxSshd {
-            origin: Origin::Upload,
+            origin: Origin::Upload(_),
             ..
         })
     )

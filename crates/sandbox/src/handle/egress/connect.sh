@@ -2,7 +2,12 @@
 # Connects standard input and output to a host and a port through the sandbox's way out. A ProxyCommand for ssh:
 #   ssh -o ProxyCommand='sh "$HOME/.sandbox/connect" %h %p' git@example.com
 # Written by the client that serves the way out.
-for server in /.sandbox/sandbox-sshd /usr/local/bin/sandbox-sshd /sandbox-sshd; do
+for server in /.sandbox/sandbox-sshd /usr/local/bin/sandbox-sshd /sandbox-sshd \
+    /tmp/.sandbox/sandbox-sshd /var/tmp/.sandbox/sandbox-sshd /dev/.sandbox/sandbox-sshd; do
+    # Others can write to some of these directories.
+    case $server in
+    /tmp/* | /var/tmp/*) [ -O "$server" ] || continue ;;
+    esac
     if [ -x "$server" ]; then
         HTTPS_PROXY=http://127.0.0.1:@PORT@ https_proxy=http://127.0.0.1:@PORT@ exec "$server" connect "$1" "$2"
     fi
