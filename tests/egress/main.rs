@@ -8,6 +8,7 @@
 )]
 
 mod index;
+mod internet;
 mod leaks;
 mod packages;
 mod programs;

@@ -8,7 +8,8 @@ use sandbox_testkit::peers;
 
 use crate::Outcome;
 use crate::index::{Files, serve_http, serve_https};
-use crate::world::{Internet, Python, World, create};
+use crate::internet::Internet;
+use crate::world::{Python, World, create};
 
 crate::cases![
     pip_installs_from_an_allowed_index_and_reaches_nothing_else,

@@ -13,7 +13,8 @@ use sha2::{Digest, Sha256};
 
 use crate::Outcome;
 use crate::index::{Files, serve_https};
-use crate::world::{Internet, World, create};
+use crate::internet::Internet;
+use crate::world::{World, create};
 
 crate::cases![
     npm_installs_from_an_allowed_registry,

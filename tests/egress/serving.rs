@@ -8,7 +8,8 @@ use sandbox_testkit::peers;
 
 use crate::Outcome;
 use crate::index::{Files, serve_http};
-use crate::world::{Internet, World, create};
+use crate::internet::Internet;
+use crate::world::{World, create};
 
 crate::cases![
     rules_are_replaced_at_once,

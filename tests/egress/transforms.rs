@@ -12,8 +12,9 @@ use sandbox_testkit::peers;
 use crate::Outcome;
 use crate::index::serve_https_with;
 use crate::index::{Answer, Files, find_header, respond, serve_http, serve_https};
+use crate::internet::Internet;
 use crate::leaks::{find_in_files, find_in_memory};
-use crate::world::{Internet, World};
+use crate::world::World;
 
 crate::cases![
     git_reads_with_a_credential_that_it_does_not_have,

@@ -14,9 +14,10 @@ use sandbox_testkit::peers;
 
 use crate::Outcome;
 use crate::index::{Answer, Files, find_header, respond, serve_files, serve_https_with};
+use crate::internet::Internet;
 use crate::leaks::{find_in_files, find_in_memory};
 use crate::packages::wheel;
-use crate::world::{Internet, World};
+use crate::world::World;
 
 crate::cases![
     a_client_of_a_model_needs_no_key_and_the_key_is_nowhere_inside,

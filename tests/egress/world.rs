@@ -1,18 +1,15 @@
-//! A client of the local backend, and a small internet on loopback.
+//! A client of the local backend, and the programs of this machine that its sandboxes use.
 
-use std::collections::HashMap;
-use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use async_trait::async_trait;
-use sandbox::{Client, Defaults, Dial, Egress, EgressEvent, Resolve, Sandbox, Upstream};
+use sandbox::{Client, Defaults, Dial, Egress, EgressEvent, Resolve, Sandbox};
 use sandbox_local::{LocalBackend, LocalOptions, UnixConnector};
 use sandbox_ssh::{SshOptions, SshSessions};
 
 use crate::Outcome;
+use crate::internet::Internet;
 
 /// The tests' clients, and the Python of this machine.
 pub(crate) struct World {
@@ -138,40 +135,6 @@ fn find_rust() -> Option<PathBuf> {
         .ok()?;
     let root = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim_end());
     root.join("bin/cargo").is_file().then_some(root)
-}
-
-/// Names and addresses that exist only here.
-#[derive(Debug, Default)]
-pub(crate) struct Internet {
-    names: Mutex<HashMap<String, IpAddr>>,
-    places: Mutex<HashMap<SocketAddr, SocketAddr>>,
-}
-
-#[async_trait]
-impl Resolve for Internet {
-    async fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>> {
-        let found = self.names.lock().unwrap().get(name).copied();
-        Ok(vec![found.ok_or(io::ErrorKind::NotFound)?])
-    }
-}
-
-#[async_trait]
-impl Dial for Internet {
-    async fn dial(&self, address: SocketAddr) -> io::Result<Box<dyn Upstream>> {
-        let place = self.places.lock().unwrap().get(&address).copied();
-        let place = place.ok_or(io::ErrorKind::ConnectionRefused)?;
-        Ok(Box::new(tokio::net::TcpStream::connect(place).await?))
-    }
-}
-
-impl Internet {
-    /// Puts a server on loopback at this name and port.
-    pub(crate) fn add(&self, name: &str, address: &str, port: u16, place: SocketAddr) {
-        let address: IpAddr = address.parse().unwrap();
-        self.names.lock().unwrap().insert(name.to_owned(), address);
-        let at = SocketAddr::new(address, port);
-        self.places.lock().unwrap().insert(at, place);
-    }
 }
 
 /// What was decided about a sandbox's connections.
