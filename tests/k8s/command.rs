@@ -272,7 +272,7 @@ async fn doctor_finds_nothing(_: TestedBackend) -> Outcome {
         .as_array()
         .into_iter()
         .flatten()
-        .filter(|check| check["verdict"] == "fail")
+        .filter(|check| check["verdict"] == "failed")
         .collect();
     assert!(output.status.success() && failed.is_empty(), "{stdout}");
     for text in ["pods/portforward", "API server"] {
