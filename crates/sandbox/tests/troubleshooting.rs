@@ -7,13 +7,16 @@ use std::path::Path;
 /// The shortest piece of a message that is checked. Shorter ones may occur anywhere.
 const MIN_PIECE_LEN: usize = 10;
 
-/// Reads all code below a directory, with each string literal on one line.
+/// Reads all code below a directory, also of scripts, with each string literal on one line.
 fn read_code(directory: &Path, text: &mut String) {
     for entry in std::fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             read_code(&path, text);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+        } else if path
+            .extension()
+            .is_some_and(|extension| extension == "rs" || extension == "sh")
+        {
             text.push_str(&join_literals(&std::fs::read_to_string(path).unwrap()));
         }
     }
