@@ -23,8 +23,10 @@ const MAX_CONCURRENT: usize = 16;
 /// How often an upload that was interrupted is made again.
 const MAX_INTERRUPTIONS: u32 = 3;
 /// Attempts before the watch shows that the container runs. A kubelet reports a start up to a second late, so these
-/// save time; but a container whose image is being pulled is not tried again and again.
-const MAX_EARLY_ATTEMPTS: u32 = 10;
+/// save time; but a container whose image is being pulled is not tried again and again. Sandboxes that start at the
+/// same time share them: each costs the API server and the node a connection, a list of containers and the time that
+/// the containers need to start.
+const MAX_EARLY_ATTEMPTS: usize = 10;
 /// The pause between two attempts in a container that has been running for a while.
 const PAUSE: Duration = Duration::from_millis(200);
 /// How long the result of an upload is kept, for connections and diagnoses.
@@ -118,7 +120,7 @@ impl Uploads {
         let follow = watch.follow(id, uid);
         // A program can be started under the same conditions as a port is forwarded.
         let mut attempts = Attempts::new(Route::PortForward, true);
-        let mut early_attempts = 0;
+        let mut early_attempts: usize = 0;
         let mut interruptions = 0;
         let mut running: Option<Instant> = None;
         let mut view = follow.next(None).await.ok()??;
@@ -132,7 +134,7 @@ impl Uploads {
             attempts.observe(&view, Instant::now());
             let started = Instant::now();
             let due = match attempts.next_step(None, &self.startup_times, started) {
-                _ if running.is_none() && early_attempts >= MAX_EARLY_ATTEMPTS => deadline,
+                _ if running.is_none() && early_attempts >= self.early_limit() => deadline,
                 Step::DialPortForward | Step::DialAddress(_) => started,
                 Step::WaitUntil(due) => due,
                 Step::Wait => deadline,
@@ -171,7 +173,7 @@ impl Uploads {
 
             // What the failure means for the next one.
             tracing::debug!(sandbox.id = %id, why = failure.message, "server not uploaded");
-            early_attempts += u32::from(running.is_none());
+            early_attempts += usize::from(running.is_none());
             interruptions += u32::from(failure.retry == Retry::Few);
             let is_final = match failure.retry {
                 Retry::No => true,
@@ -186,6 +188,14 @@ impl Uploads {
             }
             view = follow.next(None).await.ok()??;
         }
+    }
+
+    /// Returns how many attempts each upload may make before its container is known to run.
+    fn early_limit(&self) -> usize {
+        let states = self.lock();
+        let pending = states.values().map(|entry| entry.state.borrow());
+        let pending = pending.filter(|state| **state == State::Pending).count();
+        MAX_EARLY_ATTEMPTS / pending.max(1)
     }
 
     /// Waits until the server of an instance is there, if this client uploads it.

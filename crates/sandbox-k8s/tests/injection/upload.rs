@@ -245,6 +245,44 @@ async fn a_pod_that_waits_for_its_image_is_not_tried_again_and_again() {
     assert_eq!(server.count_requests("get pods/exec"), early + 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn many_pods_that_start_at_once_are_not_all_tried_early() {
+    let server = ApiServer::new("boxes");
+    let done = Arc::new(AtomicU32::new(0));
+    let finished = Arc::clone(&done);
+    server.set_program(move |mut exec| {
+        let finished = Arc::clone(&finished);
+        async move {
+            receive(&mut exec, "x86_64 sha256sum").await.unwrap();
+            exec.write(b"sandbox-upload: done\n").await;
+            exec.exit(0).await;
+            finished.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    let backend = uploading(&server);
+    let mut ids = Vec::new();
+    for _ in 0..20 {
+        let (id, spec) = spec();
+        backend.create(spec).await.unwrap();
+        ids.push(id);
+    }
+    for id in &ids {
+        server.update("pods", id.as_str(), |pod| {
+            pod["spec"]["nodeName"] = "node-1".into();
+            pod["status"] = serde_json::json!({"phase": "Pending", "conditions": [{
+                "type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-01-01T00:00:01Z"}]});
+        });
+    }
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(server.count_requests("get pods/exec"), 0);
+    for id in &ids {
+        server.run_pod(id.as_str());
+    }
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(done.load(Ordering::SeqCst), 20);
+    assert_eq!(server.count_requests("get pods/exec"), 20);
+}
+
 #[tokio::test]
 async fn without_a_program_nothing_is_created() {
     for (via, expected) in [

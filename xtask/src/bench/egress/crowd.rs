@@ -8,7 +8,13 @@ use sandbox::{ExecEvent, Sandbox};
 use super::server::SMALL;
 
 /// How many connections there are at once, and in total.
-const CROWDS: [(usize, usize); 4] = [(500, 500), (500, 10_000), (1000, 10_000), (500, 10_000)];
+const CROWDS: [(usize, usize); 5] = [
+    (500, 500),
+    (500, 10_000),
+    (500, 10_000),
+    (1000, 10_000),
+    (1000, 10_000),
+];
 /// How many are held open without a use.
 const HELD: [usize; 2] = [500, 1000];
 
