@@ -7,12 +7,14 @@ use sandbox::{ExecEvent, Sandbox};
 
 use super::server::SMALL;
 
-/// How many connections there are at once, and in total.
-const CROWDS: [(usize, usize); 5] = [
+/// How many connections there are at once, and in total. They are repeated, because memory is flat only once the
+/// allocator has seen the worst.
+const CROWDS: [(usize, usize); 6] = [
     (500, 500),
     (500, 10_000),
     (500, 10_000),
-    (1000, 10_000),
+    (500, 10_000),
+    (500, 20_000),
     (1000, 10_000),
 ];
 /// How many are held open without a use.
