@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import datetime
+import math
 import os
 import signal as signals
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypedDict, Union
 
+from ._checks import optional_number, optional_text, text, whole_number
 from .exceptions import InvalidArgumentError
 
 StrPath = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
@@ -66,7 +69,8 @@ def seconds(duration: Duration | None, name: str) -> float | None:
         return duration.total_seconds()
     if isinstance(duration, bool) or not isinstance(duration, (int, float)):
         raise TypeError(f"{name} must be seconds or a timedelta, not {type(duration).__name__}")
-    return float(duration)
+    # Numbers that are no float are refused like all that are too large.
+    return float(duration) if -sys.float_info.max <= duration <= sys.float_info.max else math.inf
 
 
 def certain_seconds(duration: Duration, name: str) -> float:
@@ -135,7 +139,12 @@ def command_options(
     is_stdin_piped: bool = False,
     pty: tuple[int, int] | None = None,
     term: str | None = None,
+    **unknown: Any,
 ) -> dict[str, Any]:
+    for name in unknown:
+        if name in _OF_SUBPROCESS:
+            raise TypeError(f"there is no option {name!r}: {_OF_SUBPROCESS[name]}")
+        raise TypeError(f"there is no option {name!r}; there are {', '.join(_RUN_OPTIONS)}")
     return {
         "program": program,
         "cwd": None if cwd is None else path_bytes(cwd, "cwd"),
@@ -143,12 +152,26 @@ def command_options(
         "timeout": seconds(timeout, "timeout"),
         "user": user_name(user),
         "output_grace": seconds(output_grace, "output_grace"),
-        "output_cap": output_cap,
+        "output_cap": optional_number(output_cap, "output_cap"),
         "input": input,
         "is_stdin_piped": is_stdin_piped,
         "pty": pty,
-        "term": term,
+        "term": optional_text(term, "term"),
     }
+
+
+_RUN_OPTIONS = (
+    *("check", "cwd", "encoding", "env", "errors", "input", "output_cap", "output_grace", "pty", "text", "timeout"),
+    "user",
+)
+_OF_SUBPROCESS = {
+    "capture_output": "output is always collected",
+    "stdout": "output is always collected; popen() streams it",
+    "stderr": "output is always collected; a line of shell() can redirect it: 2>&1",
+    "universal_newlines": "use text=True",
+    "shell": "use shell()",
+}
+"""Options of :func:`subprocess.run`, and what to do instead."""
 
 
 def user_name(user: str | int | None) -> str | None:
@@ -179,5 +202,18 @@ def terminal(pty: bool | tuple[int, int] | None) -> tuple[int, int] | None:
         return None
     if pty is True:
         return (80, 24)
-    columns, rows = pty
-    return (columns, rows)
+    if not isinstance(pty, (tuple, list)) or len(pty) != 2:
+        raise TypeError(f"pty must be True or (columns, rows), not {pty!r}")
+    return (window_size(pty[0], "columns"), window_size(pty[1], "rows"))
+
+
+def window_size(size: int, name: str) -> int:
+    return whole_number(size, name, 0, 0xFFFF)
+
+
+def forward_options(port: int, host: str, local_port: int) -> tuple[int, str, int]:
+    return (
+        whole_number(port, "port", 1, 0xFFFF),
+        text(host, "host"),
+        whole_number(local_port, "local_port", 0, 0xFFFF),
+    )

@@ -19,6 +19,7 @@ from ._arguments import (
     terminal,
 )
 from ._calls import finish
+from ._checks import text
 from ._sandbox_state import SandboxState, completed, text_form
 from .async_handles import AsyncJob
 from .async_process import AsyncProcess
@@ -247,4 +248,4 @@ class AsyncSandboxCommands(SandboxState):
 
     async def job(self, id: str) -> AsyncJob:
         """As :meth:`Sandbox.job`."""
-        return AsyncJob(await finish(self._raw.job(id)))
+        return AsyncJob(await finish(self._raw.job(text(id, "id"))))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from ._arguments import Args, Duration, argv, seconds, texts
+from ._checks import optional_number, optional_text, text, whole_number
 from ._upstream import Upstream
 
 if TYPE_CHECKING:
@@ -72,12 +73,16 @@ def pool_options(
     on_empty: str | Duration,
 ) -> dict[str, Any]:
     return {
-        "size": size,
-        "max_size": max_size,
+        "size": whole_number(size, "size", 1),
+        "max_size": optional_number(max_size, "max_size"),
         "max_age": seconds(max_age, "max_age"),
-        "concurrency": concurrency,
-        "on_empty": on_empty if isinstance(on_empty, str) else seconds(on_empty, "on_empty"),
+        "concurrency": optional_number(concurrency, "concurrency"),
+        **claim_options(on_empty),
     }
+
+
+def claim_options(on_empty: str | Duration | None) -> dict[str, Any]:
+    return {"on_empty": on_empty if isinstance(on_empty, str) else seconds(on_empty, "on_empty")}
 
 
 def _convert(given: Mapping[str, Any], converters: Mapping[str, Callable[[Any, str], Any]]) -> dict[str, Any]:
@@ -86,10 +91,6 @@ def _convert(given: Mapping[str, Any], converters: Mapping[str, Callable[[Any, s
         if name not in converters:
             raise TypeError(f"there is no option {name!r}; there are {', '.join(sorted(converters))}")
     return {name: convert(given.get(name), name) for name, convert in converters.items()}
-
-
-def _unchanged(value: Any, name: str) -> Any:
-    return value
 
 
 def _amount(value: str | int | float | None, name: str) -> str | None:
@@ -108,7 +109,7 @@ def _flag(value: bool | None, name: str) -> bool:
 def _rules(rules: Iterable[str] | None, name: str) -> list[str]:
     if isinstance(rules, (str, bytes)):
         raise TypeError(f"{name} must be a list of rules: {name}=[...]")
-    return list(rules or ())
+    return [text(rule, f"a rule of {name}") for rule in rules or ()]
 
 
 def upstream_list(upstreams: Iterable[Upstream] | None, name: str = "egress_upstreams") -> list[Upstream]:
@@ -140,20 +141,20 @@ _TAKE: dict[str, Callable[[Any, str], Any]] = {
     "secret_env": texts,
     "init": _init_commands,
     "ttl": seconds,
-    "on_expiry": _unchanged,
+    "on_expiry": optional_text,
 }
 _EGRESS: dict[str, Callable[[Any, str], Any]] = {
-    "egress": _unchanged,
+    "egress": optional_text,
     "egress_allow": _rules,
     "egress_deny": _rules,
 }
 _CREATE: dict[str, Callable[[Any, str], Any]] = {
-    "name": _unchanged,
-    "image": _unchanged,
+    "name": optional_text,
+    "image": optional_text,
     "cpu": _amount,
     "memory": _amount,
     "disk": _amount,
-    "pids": _unchanged,
+    "pids": optional_number,
     "max_lifetime": seconds,
     "idle_timeout": seconds,
     "create_timeout": seconds,

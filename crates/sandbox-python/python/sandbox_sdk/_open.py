@@ -14,6 +14,8 @@ from . import _sandbox
 class Owner(Protocol):
     """A handle of a sandbox that this program has created."""
 
+    _is_open: bool
+
     def _describe(self) -> str: ...
 
 
@@ -52,5 +54,7 @@ def _exit() -> None:
         left = list(_open)
         _open.clear()
     for owner in left:
+        # Once, not again when it is forgotten.
+        owner._is_open = False
         warn(owner, "the program exits with an open sandbox")
     _sandbox.begin_exit()

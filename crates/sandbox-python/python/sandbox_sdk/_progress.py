@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ._checks import callback
 from .types import EventCallback, ProgressCallback, SandboxEvent, TransferProgress
 
 Report = Callable[[dict[str, Any]], object]
@@ -14,8 +15,8 @@ Report = Callable[[dict[str, Any]], object]
 def event_report(on_event: EventCallback | None) -> Report | None:
     if on_event is None:
         return None
-    callback = on_event
-    return lambda record: callback(SandboxEvent._from(record))
+    function = callback(on_event, "on_event")
+    return lambda record: function(SandboxEvent._from(record))
 
 
 @contextmanager
@@ -27,8 +28,8 @@ def progress_report(progress: ProgressCallback | bool | None, title: str) -> Ite
         with _bar(title) as report:
             yield report
     else:
-        callback = progress
-        yield lambda record: callback(TransferProgress(**record))
+        function = callback(progress, "progress")
+        yield lambda record: function(TransferProgress(**record))
 
 
 @contextmanager

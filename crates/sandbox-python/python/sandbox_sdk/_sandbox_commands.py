@@ -19,6 +19,7 @@ from ._arguments import (
     terminal,
 )
 from ._calls import wait
+from ._checks import text
 from ._sandbox_state import SandboxState, completed, text_form
 from .exceptions import CommandExecutionError
 from .handles import Job
@@ -297,4 +298,4 @@ class SandboxCommands(SandboxState):
 
     def job(self, id: str) -> Job:
         """Return a handle of a job, without a request."""
-        return Job(wait(self._raw.job(id)))
+        return Job(wait(self._raw.job(text(id, "id"))))

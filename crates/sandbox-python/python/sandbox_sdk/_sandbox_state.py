@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import _open, _sandbox
+from . import _checks, _open, _sandbox
 from ._process_state import plain_lines
 from ._sandbox import RawSandbox
 from .exceptions import ClosedError
@@ -40,9 +40,11 @@ class SandboxState:
 
     @property
     def _raw(self) -> RawSandbox:
-        if self._handle is None:
+        # Read once: another thread may close it.
+        handle = self._handle
+        if handle is None:
             raise ClosedError(f"the handle of sandbox {self._id} is closed", sandbox_id=self._id)
-        return self._handle
+        return handle
 
     def _release(self) -> None:
         """The sandbox was deleted, or given up on purpose."""
@@ -68,6 +70,7 @@ class SandboxState:
 def text_form(text: bool, encoding: str | None, errors: str | None) -> tuple[str | None, str]:
     """The encoding of texts, if the caller wants texts. A sandbox can send any bytes, so by default those that are none
     become U+FFFD."""
+    _checks.encoding(encoding, errors)
     wants_text = text or encoding is not None or errors is not None
     return (encoding or "utf-8" if wants_text else None), errors or "replace"
 

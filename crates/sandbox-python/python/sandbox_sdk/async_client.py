@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from . import _sandbox
 from ._arguments import Duration, texts
 from ._calls import finish, finish_creation
+from ._checks import text
 from ._client_state import client_options
-from ._create_options import CreateOptions, create_options, pool_options
+from ._create_options import CreateOptions, claim_options, create_options, pool_options
 from ._progress import event_report
 from ._sandbox import RawClient
 from .async_handles import AsyncPool
@@ -70,10 +71,12 @@ class AsyncClient:
             raise ClosedError("the client is closed")
         import asyncio
 
-        # Several tasks may be the first to use it; a failure is not kept, so that the next use tries again.
-        if self._opening is None or _is_lost(self._opening, asyncio.get_running_loop()):
-            self._opening = asyncio.ensure_future(finish(_sandbox.open_client(self._options)))
-        return await asyncio.shield(self._opening)
+        # Several tasks may be the first to use it; a failure is not kept, so that the next use tries again. Read once:
+        # an event loop of another thread may open it, too.
+        opening = self._opening
+        if opening is None or _is_lost(opening, asyncio.get_running_loop()):
+            opening = self._opening = asyncio.ensure_future(finish(_sandbox.open_client(self._options)))
+        return await asyncio.shield(opening)
 
     async def backend(self) -> str:
         """As :attr:`Client.backend`."""
@@ -102,15 +105,15 @@ class AsyncClient:
         **options: Unpack[CreateOptions],
     ) -> AsyncSandbox:
         """As :meth:`Client.from_pool`."""
-        claim = {"on_empty": on_empty}
+        claim = claim_options(on_empty)
         raw = await finish_creation(
-            (await self._open()).claim(pool, create_options(**options), claim, event_report(on_event))
+            (await self._open()).claim(text(pool, "pool"), create_options(**options), claim, event_report(on_event))
         )
         return AsyncSandbox(raw, is_owner=True, is_detached=bool(options.get("detached")))
 
     async def get(self, id: str) -> AsyncSandbox:
         """As :meth:`Client.get`."""
-        return AsyncSandbox(await finish((await self._open()).connect(id)), is_owner=False)
+        return AsyncSandbox(await finish((await self._open()).connect(text(id, "id"))), is_owner=False)
 
     attach = get
 
@@ -121,11 +124,11 @@ class AsyncClient:
 
     async def info(self, id: str) -> SandboxInfo:
         """As :meth:`Client.info`."""
-        return SandboxInfo._from(await finish((await self._open()).info(id)))
+        return SandboxInfo._from(await finish((await self._open()).info(text(id, "id"))))
 
     async def delete(self, id: str) -> None:
         """As :meth:`Client.delete`."""
-        await finish((await self._open()).delete(id))
+        await finish((await self._open()).delete(text(id, "id")))
 
     async def pool(
         self,

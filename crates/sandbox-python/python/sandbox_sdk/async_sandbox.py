@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from ._arguments import Duration, certain_seconds, seconds, texts
+from ._arguments import Duration, certain_seconds, forward_options, seconds, texts
 from ._async_sandbox_commands import AsyncSandboxCommands
 from ._async_sandbox_files import AsyncSandboxFiles
 from ._calls import finish
+from ._checks import optional_number
 from ._create_options import egress_options, upstream_list
 from ._upstream import Upstream
 from .async_handles import AsyncEgressEvents
@@ -31,7 +32,7 @@ class AsyncSandbox(AsyncSandboxCommands, AsyncSandboxFiles):
 
     async def forward(self, port: int, *, host: str = "127.0.0.1", local_port: int = 0) -> Forward:
         """As :meth:`Sandbox.forward`."""
-        return Forward(await finish(self._raw.forward(port, host, local_port)))
+        return Forward(await finish(self._raw.forward(*forward_options(port, host, local_port))))
 
     def egress_rules(self) -> str | None:
         """As :meth:`Sandbox.egress_rules`."""
@@ -110,7 +111,7 @@ class AsyncSandbox(AsyncSandboxCommands, AsyncSandboxFiles):
 
     async def logs(self, tail: int | None = None) -> str:
         """As :meth:`Sandbox.logs`."""
-        log: str = await finish(self._raw.logs(tail))
+        log: str = await finish(self._raw.logs(optional_number(tail, "tail")))
         return log
 
     async def delete(self) -> None:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from . import _sandbox
 from ._arguments import Duration, texts
 from ._calls import wait
+from ._checks import text
 from ._client_state import client_options
-from ._create_options import CreateOptions, create_options, pool_options
+from ._create_options import CreateOptions, claim_options, create_options, pool_options
 from ._progress import event_report
 from ._sandbox import RawClient
 from .exceptions import ClosedError
@@ -69,9 +70,11 @@ class Client:
 
     @property
     def _raw(self) -> RawClient:
-        if self._handle is None:
+        # Read once: another thread may close it.
+        handle = self._handle
+        if handle is None:
             raise ClosedError("the client is closed")
-        return self._handle
+        return handle
 
     @property
     def backend(self) -> str:
@@ -144,8 +147,8 @@ class Client:
         :raises PoolEmptyError: none waits.
         :raises UnsupportedError: the backend has no shared pools.
         """
-        claim = {"on_empty": on_empty}
-        raw = wait(self._raw.claim(pool, create_options(**options), claim, event_report(on_event)))
+        claim = claim_options(on_empty)
+        raw = wait(self._raw.claim(text(pool, "pool"), create_options(**options), claim, event_report(on_event)))
         return Sandbox(raw, is_owner=True, is_detached=bool(options.get("detached")))
 
     def get(self, id: str) -> Sandbox:
@@ -157,7 +160,7 @@ class Client:
         :raises SandboxNotFoundError: there is none.
         :raises SSHConnectionError: it does not answer.
         """
-        return Sandbox(wait(self._raw.connect(id)), is_owner=False)
+        return Sandbox(wait(self._raw.connect(text(id, "id"))), is_owner=False)
 
     attach = get
 
@@ -171,11 +174,11 @@ class Client:
 
         :raises SandboxNotFoundError: there is none.
         """
-        return SandboxInfo._from(wait(self._raw.info(id)))
+        return SandboxInfo._from(wait(self._raw.info(text(id, "id"))))
 
     def delete(self, id: str) -> None:
         """Delete a sandbox by its id. One that does not exist is no error, as with :meth:`Sandbox.delete`."""
-        wait(self._raw.delete(id))
+        wait(self._raw.delete(text(id, "id")))
 
     def pool(
         self,
@@ -212,8 +215,8 @@ class Client:
     def close(self) -> None:
         """Close the client, after waiting at most ten seconds until what interrupted calls have left is removed.
         Sandboxes and pools stay usable."""
-        if self._handle is not None:
-            handle, self._handle = self._handle, None
+        handle, self._handle = self._handle, None
+        if handle is not None:
             wait(handle.settle())
 
     def __enter__(self) -> Client:
@@ -223,4 +226,5 @@ class Client:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.backend if self._handle is not None else 'closed'}>"
+        handle = self._handle
+        return f"<{type(self).__name__} {'closed' if handle is None else handle.place()[0]}>"

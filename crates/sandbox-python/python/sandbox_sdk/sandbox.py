@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from ._arguments import Duration, certain_seconds, seconds, texts
+from ._arguments import Duration, certain_seconds, forward_options, seconds, texts
 from ._calls import wait
+from ._checks import optional_number
 from ._create_options import egress_options, upstream_list
 from ._sandbox_commands import SandboxCommands
 from ._sandbox_files import SandboxFiles
@@ -39,7 +40,7 @@ class Sandbox(SandboxCommands, SandboxFiles):
         :param local_port: the local port; 0 takes a free one.
         :raises BackendError: the local port cannot be opened.
         """
-        return Forward(wait(self._raw.forward(port, host, local_port)))
+        return Forward(wait(self._raw.forward(*forward_options(port, host, local_port))))
 
     def egress_rules(self) -> str | None:
         """The rules about what it may reach, if this handle serves any. Without a request."""
@@ -155,7 +156,7 @@ class Sandbox(SandboxCommands, SandboxFiles):
 
         :param tail: only this many lines from the end.
         """
-        log: str = wait(self._raw.logs(tail))
+        log: str = wait(self._raw.logs(optional_number(tail, "tail")))
         return log
 
     def delete(self) -> None:
