@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import http.server
 import io
 import json
@@ -35,6 +36,7 @@ from openai.types.responses import ResponseFunctionToolCall, ResponseOutputMessa
 
 from sandbox_sdk import AsyncClient, Client, SandboxNotFoundError
 from sandbox_sdk.adapters.openai_agents import SdkSandboxClient, SdkSandboxClientOptions, archives, terminals
+from sandbox_sdk.adapters.openai_agents.client import place_workspace
 
 
 def run(work, **options):
@@ -97,6 +99,21 @@ def test_commands():
         assert await session.running()
 
     run(work, manifest=Manifest(environment={"value": {"NAME": "value"}}))
+
+
+def test_the_workspace_is_in_the_home_directory_also_where_only_the_sandbox_knows_that():
+    class Pod:
+        def __init__(self, sandbox):
+            self.id = sandbox.id
+            self.run = sandbox.run
+            self.initial_info = dataclasses.replace(sandbox.initial_info, home=None)
+
+    async def main():
+        async with AsyncClient() as client, await client.create() as sandbox:
+            placed = await place_workspace(Pod(sandbox), Manifest())
+            assert placed.root == f"{sandbox.initial_info.home}/workspace"
+
+    asyncio.run(main())
 
 
 def test_a_timeout_kills_and_has_the_type_of_the_framework():

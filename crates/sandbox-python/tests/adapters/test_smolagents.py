@@ -6,7 +6,7 @@ import zipfile
 
 import PIL.Image
 import pytest
-from smolagents import CodeAgent, tool
+from smolagents import CodeAgent, FinalAnswerTool, tool
 from smolagents.models import ChatMessage, MessageRole, Model
 from smolagents.utils import AgentError
 
@@ -112,6 +112,19 @@ def test_what_cannot_be_installed_leaves_nothing(client):
     with pytest.raises(AgentError, match=r"cannot install no-such-package in the sandbox: (.|\n)*No matching"):
         SandboxExecutor(["no-such-package"], env={"PIP_NO_INDEX": "1"}, labels={"of": "smolagents"})
     assert client.list({"of": "smolagents"}) == []
+
+
+def test_a_final_answer_needs_no_packages_in_the_sandbox(shared, home):
+    directory = shared.run(["pwd"], text=True).stdout.strip() + f"/{home}"
+    # As the Python of a small image, which has only its standard library.
+    shared.write_text(f"{directory}/python", '#!/bin/sh\nexec python3 -I -S "$@"\n')
+    shared.run(["chmod", "+x", f"{directory}/python"], check=True)
+    with pytest.raises(AgentError), SandboxExecutor(sandbox=shared, python=f"{directory}/python") as bare:
+        bare.run_code_raise_errors("import numpy")
+    with SandboxExecutor(sandbox=shared, python=f"{directory}/python") as executor:
+        executor.send_tools({"final_answer": FinalAnswerTool()})
+        output = executor.run_code_raise_errors("final_answer({'sum': 3})")
+        assert (output.output, output.is_final_answer) == ({"sum": 3}, True)
 
 
 def test_packages_are_installed_in_the_sandbox(shared, home):

@@ -26,6 +26,7 @@ from ..async_client import AsyncClient
 from ..async_sandbox import AsyncSandbox
 from ..exceptions import CommandTimeoutError, SandboxError, SandboxFileNotFoundError, SandboxNotFoundError
 from ..types import FileInfo
+from ._home import find_home
 
 try:
     import anyio
@@ -339,7 +340,7 @@ class SandboxSdkEnvironment(SandboxEnvironment):
     async def _absolute_path(self, file: str) -> str:
         """The path for another user, whose home directory is another one."""
         if self._home is None:
-            self._home = self.sandbox.initial_info.home or (await self.sandbox.run(["pwd"], text=True)).stdout.strip()
+            self._home = await find_home(self.sandbox)
         return posixpath.join(self._home, self._path(file))
 
     def _other_user(self, user: str | None) -> str | None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+import re
 import threading
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SandboxExecutor"]
 
+TOOLS = "tools"
 INSTALL_TIMEOUT = 600.0
 """How many seconds the installation of packages may take."""
 FIND_PACKAGES = """
@@ -103,6 +105,7 @@ class SandboxExecutor(RemotePythonExecutor):
         self._interpreter: Interpreter | None = None
         self._setup: dict[str, str] = {}
         self._part: str | None = None
+        self._optional_modules: set[str] = set()
         self._own_client: Client | None = None
         self._own_sandbox: Sandbox | None = None
         try:
@@ -124,6 +127,8 @@ class SandboxExecutor(RemotePythonExecutor):
         :raises SandboxError: the sandbox cannot be reached.
         """
         with self._lock:
+            if self._part == TOOLS:
+                code = _with_optional_imports(code, self._optional_modules)
             try:
                 reply = self._open().run(code, self._timeout)
             except InterpreterEndedError as error:
@@ -140,8 +145,9 @@ class SandboxExecutor(RemotePythonExecutor):
         """
         wanted = {package for each in tools.values() for package in each.to_dict()["requirements"]}
         # The final answer is packed by code that uses these if they are there, and works without them.
-        self.installed_packages += {"numpy", "PIL"} - wanted - set(self.installed_packages)
-        self._send("tools", super().send_tools, tools)
+        self._optional_modules = {"numpy", "PIL"} - wanted
+        self.installed_packages += self._optional_modules - set(self.installed_packages)
+        self._send(TOOLS, super().send_tools, tools)
 
     def send_variables(self, variables: dict[str, Any]) -> None:
         """Define variables in the interpreter.
@@ -245,6 +251,13 @@ class SandboxExecutor(RemotePythonExecutor):
                 finally:
                     if client is not None:
                         client.close()
+
+
+def _with_optional_imports(code: str, names: set[str]) -> str:
+    """The definition of tools, which imports at its top whatever any function imports, without the need for these."""
+    for name in names:
+        code = re.sub(rf"(?m)^import {name}$", f"try:\n    import {name}\nexcept ImportError:\n    pass", code)
+    return code
 
 
 def _failure(logs: str, text: str) -> str:

@@ -16,6 +16,7 @@ from harbor.models.trial.paths import EnvironmentPaths
 
 from ... import AsyncClient, AsyncSandbox, CommandTimeoutError, SandboxError, SandboxNotFoundError
 from ..._command import find_command
+from .._home import find_home
 from .files import FilesOfEnvironment
 from .network import ENTRY_KINDS, egress_rules
 from .options import SandboxOptions
@@ -57,6 +58,7 @@ class SandboxEnvironment(FilesOfEnvironment):
         self._shell = "sh"
         self._first_rules = self._find_first_rules()
         self._workdir: str | None = None
+        self._home: str | None = None
 
     # -- what it is, and what it refuses
 
@@ -244,9 +246,9 @@ class SandboxEnvironment(FilesOfEnvironment):
         directories = [str(path) for path in fixed] + self._mount_targets(writable_only=True)
         if self._workdir is not None:
             directories.append(self._workdir)
+        self._home = await find_home(sandbox)
         if self._is_local:
-            home = info.home or (await sandbox.run(["pwd"], text=True, check=True)).stdout.strip()
-            self._places = Places(f"{home}/harbor", directories)
+            self._places = Places(f"{self._home}/harbor", directories)
             if self._workdir is not None:
                 self._workdir = self._places.path(self._workdir)
         found = await sandbox.run(["sh", "-c", "command -v bash >/dev/null && echo bash"], cwd="/")
@@ -354,7 +356,7 @@ class SandboxEnvironment(FilesOfEnvironment):
             namespace=self.options.namespace,
             context=self.options.context,
         )
-        workspace = self._workdir or sandbox.initial_info.home
+        workspace = self._workdir or self._home
         return StreamHandle(provider=self.type(), reference=reference.model_dump(), workspace=workspace)
 
     @classmethod

@@ -15,6 +15,7 @@ from agents.sandbox.session.sandbox_session_state import SandboxSessionState
 from agents.sandbox.snapshot import SnapshotBase, SnapshotSpec, resolve_snapshot
 
 from ... import AsyncClient, AsyncSandbox, SandboxCreationError, SandboxNotFoundError
+from .._home import find_home
 from .session import SdkSandboxSession
 from .state import SESSION_ANNOTATION, TYPE, SdkSandboxClientOptions, SdkSandboxSessionState
 
@@ -187,11 +188,11 @@ async def place_workspace(sandbox: AsyncSandbox, manifest: Manifest) -> Manifest
     probe = 'mkdir -p -- "$1" 2>/dev/null && [ -w "$1" ]'
     if (await sandbox.run(["sh", "-c", probe, "sh", default])).returncode == 0:
         return manifest
-    home = sandbox.initial_info.home
-    if home is None or not home.startswith("/"):
+    home = await find_home(sandbox)
+    if not home.startswith("/"):
         raise SandboxCreationError(
             f"sandbox {sandbox.id} can have no workspace: its user cannot create {default}, and its home directory is "
-            "not known; set Manifest(root=…)",
+            f"{home!r}; set Manifest(root=…)",
             sandbox_id=sandbox.id,
             stage="personalise",
             reason="setup",
