@@ -15,6 +15,7 @@ cases![
     parts_of_files_are_read,
     attributes_are_set_and_replaced,
     directories_are_listed_moved_and_removed,
+    files_are_joined,
     refusals_have_codes,
     events_are_exact,
     events_are_streamed_until_the_directory_is_gone,
@@ -36,6 +37,7 @@ pub mod without {
                 files.stat(".").await.map(drop),
                 files.write("f", "x").await.map(drop),
                 files.watch(WatchOptions::new(".")).await.map(drop),
+                files.compose(["f"], "g").await.map(drop),
                 sbx.usage().await.map(drop),
                 sbx.environment().await.map(drop),
                 sbx.pause().await.map(drop),
@@ -182,6 +184,30 @@ async fn directories_are_listed_moved_and_removed(backend: TestedBackend) -> Out
         files.remove("x").await?;
         assert!(files.stat("x").await.is_err());
         assert_eq!(sbx.files().read_to_string("kept/f").await?, "3");
+        Ok(())
+    })
+    .await
+}
+
+async fn files_are_joined(backend: TestedBackend) -> Outcome {
+    with_sandbox(backend, |sbx| async move {
+        let files = sbx.guest_files();
+        let content = patterned_content(3_000_000);
+        let (first, rest) = content.split_at(1_000_000);
+        files.write("a", first).await?;
+        files.write("b", rest).await?;
+        files.write("all", "former").await?;
+        // Nothing is changed by what is refused.
+        let refused = files.compose(["a", "b", "none"], "all").await;
+        assert!(
+            matches!(&refused, Err(Error::Refused(refusal)) if refusal.code == RefusalCode::NotFound),
+            "{refused:?}"
+        );
+        assert_eq!(sbx.files().read_to_string("all").await?, "former");
+        let written = files.compose(["a", "b"], "all").await?;
+        assert_eq!((written.bytes, written.entry.size), (3_000_000, 3_000_000));
+        assert!(sbx.files().read("all").await? == content);
+        assert!(files.stat("a").await.is_err() && files.stat("b").await.is_err());
         Ok(())
     })
     .await

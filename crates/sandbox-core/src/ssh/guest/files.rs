@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::FilePath;
 
+/// The most files of one [`Compose`](FileRequest::Compose).
+pub const MAX_COMPOSED: usize = 10_000;
+
 /// A request about files. A path is absolute, or relative to the home directory of the user. `~` and `~/…` are the
 /// home directory, too; `~name` is refused.
 ///
@@ -16,6 +19,7 @@ use crate::FilePath;
 /// | [`Remove`](Self::Remove), [`RemoveWatcher`](Self::RemoveWatcher) | none | [`Done`](super::Done) |
 /// | [`Read`](Self::Read) | none | a [`FileEntry`], the content, [`ContentEnd`](super::FrameKind::ContentEnd) |
 /// | [`Write`](Self::Write) | the content, then [`ContentEnd`](super::FrameKind::ContentEnd) | [`Written`] |
+/// | [`Compose`](Self::Compose) | none; closing the channel cancels it | [`Written`] |
 /// | [`Watch`](Self::Watch) | none; closing the channel ends it | [`Done`](super::Done) once it watches, then a [`FileEvent`] each; [`ContentEnd`](super::FrameKind::ContentEnd) after the directory itself was removed or moved |
 /// | [`CreateWatcher`](Self::CreateWatcher) | none | its id, a JSON string |
 /// | [`TakeEvents`](Self::TakeEvents) | none | a [`FileEvent`] each, then [`ContentEnd`](super::FrameKind::ContentEnd) |
@@ -80,6 +84,16 @@ pub enum FileRequest {
         /// See `attributes`; empty removes none.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         replace_attributes: String,
+    },
+    /// Join files to one, and remove them. The destination gets the content of all at once, as a new file with mode 0o644
+    /// less the umask, whose parents are created; if anything is refused, every file stays as it was. A file that was
+    /// there is replaced, so it may not be among the sources.
+    Compose {
+        /// The files, in their order: regular ones, or links to such, at most [`MAX_COMPOSED`]. Of a link, the link is
+        /// removed. One that cannot be removed stays.
+        sources: Vec<FilePath>,
+        /// The file that they become.
+        destination: FilePath,
     },
     /// Watch a directory: events arrive until the channel is closed.
     Watch(WatchOptions),

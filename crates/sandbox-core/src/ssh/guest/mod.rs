@@ -26,8 +26,8 @@ mod sandbox;
 use serde::{Deserialize, Serialize};
 
 pub use files::{
-    EntryKind, FileEntry, FileEvent, FileEventKind, FileRequest, LinkTarget, Usage, WatchOptions,
-    Written,
+    EntryKind, FileEntry, FileEvent, FileEventKind, FileRequest, LinkTarget, MAX_COMPOSED, Usage,
+    WatchOptions, Written,
 };
 pub(crate) use frame::FrameHead;
 pub use frame::{Frame, FrameKind, MAX_PAYLOAD, MalformedFrame, WINDOW, put_frame, take_frame};

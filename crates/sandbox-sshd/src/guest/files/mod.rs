@@ -2,6 +2,7 @@
 
 mod actor;
 mod change;
+mod compose;
 mod list;
 mod read;
 mod remove;
@@ -14,6 +15,7 @@ use sandbox_core::guest::{Done, FileEntry, FileRequest, Refusal, RefusalCode, Wr
 use tokio_util::sync::CancellationToken;
 
 use self::actor::Actor;
+use self::compose::Composition;
 use self::list::Walk;
 use self::read::FileReader;
 use self::write::{FileWriter, WriteTarget};
@@ -140,6 +142,25 @@ async fn serve_actor(
                 owner,
             };
             receive_content(client, files, target).await
+        }
+        FileRequest::Compose {
+            sources,
+            destination,
+        } => {
+            let sources: Result<_, _> = sources.iter().map(|path| actor.resolve(path)).collect();
+            let composition = Composition {
+                sources: sources?,
+                destination: actor.resolve(&destination)?,
+                owner,
+            };
+            let cancelled = CancellationToken::new();
+            let _cancelled_on_drop = cancelled.clone().drop_guard();
+            let written = run_blocking(move || {
+                let path = &composition.destination;
+                let bytes = composition.carry_out(|| files.watches.settle(path), &cancelled)?;
+                Ok(Written::new(files.describe(path)?, bytes))
+            });
+            client.send(&written.await?).await
         }
         FileRequest::Watch(options) => {
             let top = actor.resolve(&options.path)?;

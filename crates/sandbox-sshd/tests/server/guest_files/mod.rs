@@ -1,5 +1,6 @@
 //! The file operations of the guest protocol, with a client that speaks it and one that violates it.
 
+mod compose;
 mod hostile;
 mod operations;
 mod users;

@@ -239,6 +239,28 @@ impl GuestFiles<'_> {
         Ok(GuestWriter::new(self.open(request).await?))
     }
 
+    /// Joins files to one, and removes them: nothing is transferred. The destination gets the content of all at once, as a
+    /// new file that replaces one that was there, with mode 0o644 less the server's umask, and its parents are created. If
+    /// anything is refused, every file stays as it was. A source that cannot be removed afterwards stays; of a link, the
+    /// link is removed.
+    ///
+    /// # Errors
+    ///
+    /// See [`GuestFiles`]. Directories, special files, the destination among the sources, and more than 10,000 sources are
+    /// refused, and a source that changes meanwhile.
+    pub async fn compose(
+        &self,
+        sources: impl IntoIterator<Item = impl Into<FilePath>>,
+        destination: impl Into<FilePath>,
+    ) -> Result<Written> {
+        let request = FileRequest::Compose {
+            sources: sources.into_iter().map(Into::into).collect(),
+            destination: destination.into(),
+        };
+        let mut channel = self.open(request).await?;
+        self.diagnose(next_message(&mut channel).await).await
+    }
+
     /// Opens a channel with this request.
     async fn open(&self, request: FileRequest) -> Result<GuestChannel> {
         let request = match self.user {
