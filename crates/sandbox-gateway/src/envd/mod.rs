@@ -36,22 +36,22 @@ pub(crate) async fn handle(app: Arc<App>, target: SandboxRef, request: Request<B
     }
     let id = target.id.as_ref();
     match head.uri.path() {
-        "/health" => match check_is_get(&head) {
+        "/health" => match check_method(&head, Method::GET) {
             Ok(()) => system::health(&app, id, &head).await,
             Err(refused) => *refused,
         },
-        "/metrics" => match check_is_get(&head) {
+        "/metrics" => match check_method(&head, Method::GET) {
             Ok(()) => respond(system::metrics(&app, id, &head).await),
             Err(refused) => *refused,
         },
-        "/envs" => match check_is_get(&head) {
+        "/envs" => match check_method(&head, Method::GET) {
             Ok(()) => respond(system::environment(&app, id, &head).await),
             Err(refused) => *refused,
         },
-        "/files/compose" => {
-            let why = "no SDK uses it; write the file as a whole";
-            ApiError::unsupported("composing files", why).into_response()
-        }
+        "/files/compose" => match check_method(&head, Method::POST) {
+            Ok(()) => respond(compose(app, id, head, body).await),
+            Err(refused) => *refused,
+        },
         _call => answer_call(app, id, head, body).await,
     }
 }
@@ -115,15 +115,27 @@ async fn begin(app: Arc<App>, id: Option<&SandboxId>, head: Parts) -> Result<Cal
     })
 }
 
+async fn compose(
+    app: Arc<App>,
+    id: Option<&SandboxId>,
+    head: Parts,
+    body: Body,
+) -> Result<Response, Failure> {
+    files::compose(&begin(app, id, head).await?, body).await
+}
+
 fn respond(result: Result<Response, Failure>) -> Response {
     result.unwrap_or_else(IntoResponse::into_response)
 }
 
-fn check_is_get(head: &Parts) -> Result<(), Box<Response>> {
-    if head.method == Method::GET {
+fn check_method(head: &Parts, expected: Method) -> Result<(), Box<Response>> {
+    if head.method == expected {
         return Ok(());
     }
-    let allow = [(header::ALLOW, HeaderValue::from_static("GET"))];
-    let error = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "use GET");
-    Err(Box::new((allow, error).into_response()))
+    let error = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, format!("use {expected}"));
+    let mut response = error.into_response();
+    if let Ok(allowed) = HeaderValue::from_str(expected.as_str()) {
+        response.headers_mut().insert(header::ALLOW, allowed);
+    }
+    Err(Box::new(response))
 }

@@ -9,6 +9,7 @@
 )]
 
 mod checking;
+mod composing;
 mod creating;
 mod egress;
 mod ends;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
     let mut trials: Vec<Trial> = Vec::new();
     for cases in [
         checking::cases(),
+        composing::cases(),
         creating::cases(),
         egress::cases(),
         hostile::cases(),

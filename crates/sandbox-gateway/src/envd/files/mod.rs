@@ -1,5 +1,6 @@
 //! `/files`: the content of single files.
 
+mod compose;
 mod content_type;
 mod download;
 mod gzip;
@@ -9,6 +10,7 @@ mod range;
 mod response;
 mod upload;
 mod upload_body;
+mod written;
 
 use std::sync::Arc;
 
@@ -18,6 +20,7 @@ use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode, header};
 use sandbox::{GuestFiles, Sandbox};
 
+pub(in crate::envd) use self::compose::answer as compose;
 use super::access::{authorize_files, open};
 use super::call::Guest;
 use super::failure::Failure;

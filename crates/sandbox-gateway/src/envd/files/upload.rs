@@ -8,14 +8,13 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::header;
-use sandbox::{AttributeChange, FileEntry, GuestWriter};
-use serde::Serialize;
+use sandbox::{AttributeChange, GuestWriter};
 
 use super::multipart::{MultipartParser, PartHead, Piece};
 use super::upload_body::UploadBody;
+use super::written::WrittenFile;
 use super::{FileRequest, metadata};
 use crate::envd::failure::Failure;
-use crate::envd::filesystem::entry::text;
 use crate::envd::filesystem::to_path;
 
 /// The most files of one request.
@@ -23,17 +22,6 @@ const MAX_FILES: usize = 10_000;
 /// How long the rest of a refused upload is read, for the sake of clients that read no response before they have sent
 /// everything.
 const DISCARDED: Duration = Duration::from_secs(10);
-
-/// A file that was written.
-#[derive(Debug, Serialize)]
-struct WrittenFile {
-    path: String,
-    name: String,
-    #[serde(rename = "type")]
-    kind: &'static str,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    metadata: BTreeMap<String, String>,
-}
 
 /// Answers a POST request.
 pub(super) async fn answer(request: &FileRequest, body: Body) -> Result<Response, Failure> {
@@ -179,17 +167,6 @@ impl Upload<'_> {
         match result {
             Ok(value) => Ok(value),
             Err(error) => Err(self.request.guest.explain(error).await),
-        }
-    }
-}
-
-impl WrittenFile {
-    fn of(entry: &FileEntry) -> Self {
-        Self {
-            path: text(&entry.path),
-            name: text(&entry.name),
-            kind: "file",
-            metadata: metadata::from_attributes(&entry.attributes),
         }
     }
 }
