@@ -1,15 +1,15 @@
-//! The index of all sandboxes and of the tasks that wait for them: a state machine, fed by one watch
-//! and by own writes. It does no I/O and reads no clock.
+//! The index of all sandboxes and of the tasks that wait for them: a state machine, fed by one watch and by own writes.
+//! It does no I/O and reads no clock.
 //!
 //! * A sandbox is identified by the uid of its Pod; its name means the Pod that has it now.
-//! * Own writes are visible at once, as an overlay over the state that the watch has reported. The
-//!   overlay ends when the watch shows the write, so that a watch that lags neither reverts a write
-//!   nor restores a deleted sandbox.
-//! * After an interruption the watch starts with a list, which does not name the Pods that were
-//!   deleted in between. So every waiter repeats its lookup after each list.
-//! * Before the first list, and while there is no watch, the result of a lookup is
-//!   [`Lookup::Unknown`]: the caller has to request the Pod.
+//! * Own writes are visible at once, as an overlay over the state that the watch has reported. The overlay ends when the
+//!   watch shows the write, so that a watch that lags neither reverts a write nor restores a deleted sandbox.
+//! * After an interruption the watch starts with a list, which does not name the Pods that were deleted in between. So
+//!   every waiter repeats its lookup after each list.
+//! * Before the first list, and while there is no watch, the result of a lookup is [`Lookup::Unknown`]: the caller has to
+//!   request the Pod.
 
+mod changed;
 mod event;
 mod pending_writes;
 
@@ -20,6 +20,7 @@ use std::time::Instant;
 use sandbox_core::{SandboxId, Uid};
 
 use crate::observe::status::PodView;
+use changed::Changed;
 pub(crate) use event::Event;
 use pending_writes::PendingWrites;
 
@@ -141,8 +142,7 @@ impl Index {
         })
     }
 
-    /// Starts to wait for events of an instance. The caller looks it up afterwards, so that it misses
-    /// no event.
+    /// Starts to wait for events of an instance. The caller looks it up afterwards, so that it misses no event.
     pub(crate) fn wait_for(&mut self, uid: Uid) -> Waiter {
         let waiter = Waiter(uid, self.next);
         self.next += 1;
@@ -155,8 +155,7 @@ impl Index {
         self.waiters.remove(waiter);
     }
 
-    /// Applies an event of the watch, and returns the waiters that have to repeat their lookup. The caller wakes
-    /// them without blocking.
+    /// Applies an event of the watch, and returns the waiters that have to repeat their lookup, to wake without blocking.
     #[must_use]
     pub(crate) fn apply(&mut self, event: Event, now: Instant) -> Vec<Waiter> {
         match event {
@@ -230,14 +229,15 @@ impl Index {
         match self.pods.get_mut(&uid) {
             // A waiter that polls is not woken by its own response, or it would poll at once.
             Some(cached) if **cached == view => Vec::new(),
-            // The watch may have shown a later state than this response, except for the unconfirmed end.
+            // The watch may have shown a later state than this response, except for what is unconfirmed.
             Some(cached) if !unshown && !degraded => {
                 let pool = view.pool.as_ref().filter(|pool| cached.is_before(pool));
-                if cached.ends == view.ends && pool.is_none() {
+                let changed = Changed::of(&view);
+                if changed.is_in(cached) && pool.is_none() {
                     return Vec::new();
                 }
                 let cached = Arc::make_mut(cached);
-                cached.ends = view.ends;
+                changed.apply_to(cached);
                 if pool.is_some() {
                     cached.pool.clone_from(&view.pool);
                 }

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use sandbox_core::{SandboxState, Uid};
 
-use crate::manifest::labels::{Expiry, Membership};
+use super::changed::Changed;
+use crate::manifest::labels::Membership;
 use crate::observe::status::PodView;
 
 /// A write that the watch has not shown after this time is confirmed by a request.
@@ -26,8 +27,8 @@ pub(super) struct PendingWrites {
 struct Write {
     /// Whether the watch has not shown the instance at all.
     unshown: bool,
-    /// The extended end and its resource version, until the watch shows that version.
-    ends: Option<(String, Expiry)>,
+    /// What was changed, and the resource version that has it, until the watch shows one or the other.
+    changed: Option<(String, Changed)>,
     /// The state in its pool, until the watch shows that state or a later one.
     pool: Option<Membership>,
     since: Instant,
@@ -45,18 +46,18 @@ impl PendingWrites {
     /// Returns a view with the own writes applied to it.
     pub(super) fn overlay(&self, view: &Arc<PodView>) -> Arc<PodView> {
         let write = self.writes.get(&view.uid);
-        let ends = write
-            .and_then(|write| write.ends.as_ref())
-            .map(|(_, ends)| *ends);
+        let written = write.and_then(|write| write.changed.as_ref());
         let pool = write
             .and_then(|write| write.pool.as_ref())
             .filter(|pool| view.is_before(pool));
         let deleting = self.deleting.contains_key(&view.uid) && !view.deleting;
-        if ends.is_none() && pool.is_none() && !deleting {
+        if written.is_none() && pool.is_none() && !deleting {
             return Arc::clone(view);
         }
         let mut changed = (**view).clone();
-        changed.ends = ends.unwrap_or(changed.ends);
+        if let Some((_, written)) = written {
+            written.apply_to(&mut changed);
+        }
         if pool.is_some() {
             changed.pool = pool.cloned();
         }
@@ -68,12 +69,11 @@ impl PendingWrites {
     }
 
     pub(super) fn record_create(&mut self, view: &PodView, now: Instant) {
-        let ends = Some((view.resource_version.clone(), view.ends));
         self.writes.insert(
             view.uid.clone(),
             Write {
                 unshown: true,
-                ends,
+                changed: Some((view.resource_version.clone(), Changed::of(view))),
                 pool: None,
                 since: now,
             },
@@ -82,15 +82,15 @@ impl PendingWrites {
 
     pub(super) fn record_change(&mut self, cached: &PodView, view: &PodView, now: Instant) {
         let pool = view.pool.as_ref().filter(|pool| cached.is_before(pool));
-        if cached.resource_version != view.resource_version
-            && (cached.ends != view.ends || pool.is_some())
-        {
-            let ends = Some((view.resource_version.clone(), view.ends));
+        let changed = Changed::of(view);
+        // What the watch has shown may still be without an earlier write, which this one includes.
+        let is_covered = changed.is_in(cached) && !self.writes.contains_key(&view.uid);
+        if cached.resource_version != view.resource_version && (!is_covered || pool.is_some()) {
             self.writes.insert(
                 view.uid.clone(),
                 Write {
                     unshown: false,
-                    ends,
+                    changed: Some((view.resource_version.clone(), changed)),
                     pool: pool.cloned(),
                     since: now,
                 },
@@ -102,11 +102,11 @@ impl PendingWrites {
     pub(super) fn record_shown(&mut self, view: &PodView) {
         if let Some(write) = self.writes.get_mut(&view.uid) {
             write.unshown = false;
-            write
-                .ends
-                .take_if(|(version, ends)| *version == view.resource_version || *ends == view.ends);
+            write.changed.take_if(|(version, changed)| {
+                *version == view.resource_version || changed.is_in(view)
+            });
             write.pool.take_if(|pool| !view.is_before(pool));
-            if write.ends.is_none() && write.pool.is_none() {
+            if write.changed.is_none() && write.pool.is_none() {
                 self.writes.remove(&view.uid);
             }
         }

@@ -1,3 +1,5 @@
+mod own_pause;
+
 use super::pending_writes::{CONFIRM_AFTER, TOMBSTONE_TTL};
 use super::*;
 use crate::observe::status::{PodView, judge_waiting};
