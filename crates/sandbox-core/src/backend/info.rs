@@ -69,7 +69,12 @@ impl SandboxInfo {
             OnExpiry::Pause => is_expired,
             OnExpiry::End => false,
         };
-        self.state == SandboxState::Running && (self.is_marked_paused || pauses)
+        match self.state {
+            // A client has reached it to pause it, whatever its backend has reported by now.
+            SandboxState::Pending => self.is_marked_paused,
+            SandboxState::Running => self.is_marked_paused || pauses,
+            SandboxState::Ended => false,
+        }
     }
 }
 
@@ -173,5 +178,60 @@ impl LimitSupport {
         ]
         .into_iter()
         .find_map(|(name, missing)| missing.then_some(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_was_paused_is_paused_even_if_its_start_is_reported_late() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(10);
+        let info = |state, is_marked_paused, seconds| SandboxInfo {
+            id: "sbx-a".parse().unwrap(),
+            uid: Uid::new("u"),
+            backend: "k8s".to_owned(),
+            state,
+            address: None,
+            port: None,
+            user: "sandbox".to_owned(),
+            home: None,
+            image: None,
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            created_at: SystemTime::UNIX_EPOCH,
+            expires_at: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)),
+            on_expiry: OnExpiry::Pause,
+            is_marked_paused,
+            isolation: Isolation {
+                kind: "pod".to_owned(),
+                applied: Vec::new(),
+            },
+            limits: Vec::new(),
+            end: None,
+            pool: None,
+        };
+        let (pending, running, ended) = (
+            SandboxState::Pending,
+            SandboxState::Running,
+            SandboxState::Ended,
+        );
+        for (state, is_marked, ttl, expected) in [
+            (pending, true, 20, true),
+            (pending, false, 20, false),
+            // Nothing has run that could pause it.
+            (pending, false, 5, false),
+            (running, true, 20, true),
+            (running, false, 20, false),
+            (running, false, 5, true),
+            (ended, true, 20, false),
+            (ended, false, 5, false),
+        ] {
+            let is_paused = info(state, is_marked, ttl).is_paused(now);
+            assert_eq!(is_paused, expected, "{state:?} {is_marked} {ttl}");
+        }
     }
 }
