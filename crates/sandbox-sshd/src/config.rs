@@ -27,6 +27,8 @@ pub struct ServerConfig {
     pub(crate) env: Vec<(OsString, OsString)>,
     pub(crate) user: Option<String>,
     pub(crate) shell: Option<PathBuf>,
+    /// The name of the server's user in `/etc/passwd`.
+    pub(crate) user_name: Option<String>,
     /// The shell of the server's user in `/etc/passwd`.
     pub(crate) user_shell: Option<PathBuf>,
     pub(crate) idle_timeout: Option<Duration>,
@@ -63,6 +65,7 @@ impl ServerConfig {
             env: Vec::new(),
             user: None,
             shell: None,
+            user_name: None,
             user_shell: None,
             idle_timeout: None,
             attach_timeout: None,
@@ -91,8 +94,8 @@ impl ServerConfig {
         self
     }
 
-    /// Sets the only login name that is accepted. By default every name is, because the key
-    /// identifies the user.
+    /// Sets the only login name that is accepted, which programs get as `USER`. By default every name is accepted, because
+    /// the key identifies the user, and programs get the name in `/etc/passwd`, or else `sandbox`.
     #[must_use]
     pub fn with_user(mut self, user: impl Into<String>) -> Self {
         self.user = Some(user.into());

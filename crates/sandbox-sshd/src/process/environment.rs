@@ -31,7 +31,8 @@ pub(crate) fn command_environment(
     config: &ServerConfig,
     requested: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Environment {
-    let user = config.user.as_deref().unwrap_or("sandbox");
+    let names = config.user.as_deref().or(config.user_name.as_deref());
+    let user = names.unwrap_or("sandbox");
     let mut variables: BTreeMap<OsString, OsString> = BTreeMap::new();
     variables.insert("PATH".into(), DEFAULT_PATH.into());
     variables.insert("USER".into(), user.into());

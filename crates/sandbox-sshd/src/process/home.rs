@@ -1,4 +1,4 @@
-//! The home directory and the shell of the user of the server.
+//! The home directory, the name and the shell of the user of the server.
 
 use std::ffi::OsStr;
 use std::io;
@@ -39,6 +39,13 @@ pub fn find_home(wanted: Option<&Path>) -> io::Result<PathBuf> {
         }
     }
     Err(last_error)
+}
+
+/// Returns the name in `/etc/passwd`.
+pub(crate) fn find_user_name() -> Option<String> {
+    let passwd = std::fs::read("/etc/passwd").ok()?;
+    let name = find_user(&passwd, geteuid().as_raw())?.name;
+    (!name.is_empty()).then_some(name)
 }
 
 /// Returns the shell in `/etc/passwd`, unless it only refuses logins: a key that is accepted is a

@@ -16,7 +16,7 @@ use crate::error::ServerError;
 use crate::guest::{Guest, SharedProcesses};
 use crate::jobs::Jobs;
 use crate::lifetime::{Due, Lifetime};
-use crate::process::home::find_user_shell;
+use crate::process::home::{find_user_name, find_user_shell};
 use crate::process::pause::Pauser;
 use crate::process::spawn::Spawner;
 use crate::process::table::ProcessTable;
@@ -46,6 +46,7 @@ impl ServerState {
     ///
     /// If a key or the home directory cannot be used.
     pub(crate) fn new(mut config: ServerConfig) -> Result<Arc<Self>, ServerError> {
+        config.user_name = find_user_name();
         config.user_shell = find_user_shell();
         let host_key = PrivateKey::from_openssh(config.host_key.expose())
             .map_err(|error| ServerError::HostKey(error.into()))?;

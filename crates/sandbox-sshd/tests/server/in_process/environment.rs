@@ -137,6 +137,20 @@ async fn standard_streams_are_blocking() {
     check("job");
 }
 
+/// A server without a login name has that of its user, as far as it has one.
+#[tokio::test]
+async fn the_name_of_the_user_is_that_of_the_system() {
+    let sandbox = TestSandbox::new(|config| config);
+    let client = sandbox.connect(PIPE).await;
+    let ended = exec_with(&client, &[], "echo $USER $LOGNAME").await;
+    let own = nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap();
+    let name = own.map_or_else(|| "sandbox".to_owned(), |user| user.name);
+    assert_eq!(
+        String::from_utf8(ended.stdout).unwrap(),
+        format!("{name} {name}\n")
+    );
+}
+
 /// Clients that do not wait for the reply must not run a command as somebody else than they asked for.
 #[tokio::test]
 async fn a_command_without_its_user_does_not_run() {
