@@ -43,7 +43,8 @@ impl Sandboxes {
         id: Option<SandboxId>,
     ) -> Result<Owned> {
         let limit = creation.limit;
-        let creating = self.create_without_limit(config, record, creation, id);
+        // A future as large as that of a creation would be copied by each layer of the server above this one.
+        let creating = Box::pin(self.create_without_limit(config, record, creation, id));
         tokio::select! {
             created = tokio::time::timeout(limit, creating) => created.unwrap_or_else(|_elapsed| {
                 Err(Error::Timeout {

@@ -169,7 +169,8 @@ impl Connector for PodConnector {
             return Err(unsupported());
         }
         let target = self.target(name.parse()?, uid.clone(), *port);
-        let connected = target.run_until_end(|target| self.connect_to(target));
+        // Boxed, because several routes are tried at once: see `Target::connect_by`.
+        let connected = target.run_until_end(|target| Box::pin(self.connect_to(target)));
         let connected = deadline.bound("connecting to the Pod", connected).await;
         match (connected, self.state.startup_waits.exceeded_grace(uid)) {
             (Ok(stream), _) => {

@@ -170,7 +170,8 @@ impl Connections {
     }
 
     async fn dial(&self, deadline: Deadline, attempts: u32) -> Result<()> {
-        let conn = self.dialer.dial(deadline, attempts).await?;
+        // The future of a handshake is large, and part of nearly every operation, each of which would copy it on its stack.
+        let conn = Box::pin(self.dialer.dial(deadline, attempts)).await?;
         self.lock().handshakes += 1;
         self.add(Arc::new(conn))
     }
