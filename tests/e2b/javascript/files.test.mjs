@@ -6,14 +6,14 @@ import { after, before, beforeEach, test } from 'node:test'
 
 import { FileType, InvalidArgumentError, NotFoundError, Sandbox } from 'e2b'
 
-import { run, testSince, waitUntil } from './support.mjs'
+import { killLater, run, testSince, waitUntil } from './support.mjs'
 
 const binary = Uint8Array.from({ length: 16_384 }, (_, index) => index % 256)
 let sandbox, directory
 before(async () => {
   sandbox = await Sandbox.create({ metadata: { run } })
 })
-after(() => sandbox.kill())
+after(() => killLater(sandbox))
 beforeEach(async () => {
   const home = (await sandbox.commands.run('echo -n ~')).stdout
   directory = `${home}/${randomUUID()}`
@@ -92,6 +92,21 @@ testSince('2.45.0', 'metadata', async () => {
   const path = `${directory}/file`
   assert.deepEqual((await sandbox.files.write(path, 'x', { metadata: { Author: 'me' } })).metadata, { author: 'me' })
   assert.deepEqual((await sandbox.files.getInfo(path)).metadata, { author: 'me' })
+})
+
+// No method of the SDK asks for it; its client of the daemon does.
+testSince('2.45.0', 'files that are joined', async () => {
+  const parts = [0, 1, 2].map((number) => `${directory}/${number}`)
+  await sandbox.files.write(parts.map((path) => ({ path, data: binary.buffer })))
+  const compose = (source_paths, destination) =>
+    sandbox.files.envdApi.api.POST('/files/compose', { body: { source_paths, destination } })
+  const { data } = await compose(parts, `${directory}/below/whole`)
+  assert.deepEqual(data, { name: 'whole', path: `${directory}/below/whole`, type: 'file' })
+  const whole = await sandbox.files.read(data.path, { format: 'bytes' })
+  assert.equal(Buffer.compare(whole, Buffer.concat([binary, binary, binary])), 0)
+  assert.deepEqual((await sandbox.files.list(directory)).map((entry) => entry.name), ['below'])
+  const { error, response } = await compose(parts, `${directory}/other`)
+  assert.deepEqual([response.status, error.code], [404, 404])
 })
 
 test('signed addresses', async () => {

@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
-import { test } from 'node:test'
+import { after, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 import { Sandbox } from 'e2b'
@@ -31,10 +31,18 @@ export function testSince(version, ...definition) {
   if (index === -1 || found[index] > needed[index]) test(...definition)
 }
 
+const killed = []
+after(() => Promise.all(killed))
+
+/** Kill a sandbox while the next tests run: a cluster may take ten seconds for each. The end waits for it. */
+export function killLater(sandbox) {
+  killed.push(sandbox.kill())
+}
+
 /** Create a sandbox that is killed after the test `t`. */
 export async function createSandbox(t, options = {}, Kind = Sandbox) {
   const sandbox = await Kind.create({ timeoutMs: 300_000, ...options, metadata: { run, ...options.metadata } })
-  t.after(() => sandbox.kill())
+  t.after(() => killLater(sandbox))
   return sandbox
 }
 

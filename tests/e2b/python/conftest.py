@@ -3,6 +3,7 @@
 import os
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 
 import pytest
@@ -14,6 +15,9 @@ SETTINGS = ("E2B_API_KEY", "E2B_API_URL", "E2B_SANDBOX_URL", "SANDBOX_TEST_OTHER
 
 RUN = uuid.uuid4().hex
 """Marks the sandboxes of this run, so that none outlives it."""
+
+KILLS = ThreadPoolExecutor(16)
+KILLED = []
 
 
 def pytest_configure(config):
@@ -45,6 +49,19 @@ def create_sandbox(**options):
     return Sandbox.create(**options)
 
 
+def kill_later(sandbox):
+    """Kill a sandbox while the next tests run: a cluster may take ten seconds for each."""
+    KILLED.append(KILLS.submit(sandbox.kill))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def killed():
+    """Waits at the end for what was killed."""
+    yield
+    for kill in KILLED:
+        kill.result()
+
+
 @pytest.fixture
 def create():
     """Creates sandboxes and kills them after the test."""
@@ -57,7 +74,7 @@ def create():
 
     yield create
     for sandbox in created:
-        sandbox.kill()
+        kill_later(sandbox)
 
 
 @pytest.fixture
@@ -71,7 +88,7 @@ def sandbox():
     """One sandbox for the tests of a module, each of which uses paths of its own."""
     sandbox = create_sandbox()
     yield sandbox
-    sandbox.kill()
+    kill_later(sandbox)
 
 
 @pytest.fixture

@@ -251,3 +251,30 @@ def test_files_of_a_user(sandbox, directory):
     with pytest.raises(Exception, match="nosuchuser") as raised:
         sandbox.files.read(f"{directory}/file", user="nosuchuser")
     assert type(raised.value).__name__ == "AuthenticationException"
+
+
+def compose(sandbox, sources, destination):
+    """No method of the SDK asks for it; its client of the daemon does."""
+    body = {"source_paths": sources, "destination": destination}
+    return sandbox.files._envd_api.post("/files/compose", json=body)
+
+
+@pytest.mark.since("2.45.0")
+def test_compose(sandbox, directory):
+    parts = [f"{directory}/{number}" for number in range(3)]
+    sandbox.files.write_files([WriteEntry(path=part, data=BINARY) for part in parts])
+    response = compose(sandbox, parts, f"{directory}/below/whole")
+    assert response.status_code == 200
+    assert response.json() == {"name": "whole", "path": f"{directory}/below/whole", "type": "file"}
+    assert bytes(sandbox.files.read(f"{directory}/below/whole", format="bytes")) == BINARY * 3
+    assert [entry.name for entry in sandbox.files.list(directory)] == ["below"]
+
+
+@pytest.mark.since("2.45.0")
+def test_compose_that_is_refused_changes_nothing(sandbox, directory):
+    part, whole = f"{directory}/part", f"{directory}/whole"
+    sandbox.files.write_files([WriteEntry(path=part, data="part"), WriteEntry(path=whole, data="former")])
+    for sources, destination, status in [([part, f"{directory}/none"], whole, 404), ([part, whole], whole, 400)]:
+        response = compose(sandbox, sources, destination)
+        assert response.status_code == status and response.json()["message"]
+    assert (sandbox.files.read(part), sandbox.files.read(whole)) == ("part", "former")

@@ -6,7 +6,7 @@ import time
 import httpx
 import pytest
 
-from conftest import create_sandbox, wait_until
+from conftest import create_sandbox, kill_later, wait_until
 
 SERVER = r'''
 import http.server, json
@@ -51,7 +51,7 @@ def served():
 
     wait_until(is_served, what="the server in the sandbox")
     yield sandbox, port, headers
-    sandbox.kill()
+    kill_later(sandbox)
 
 
 def test_request_by_header(served):

@@ -10,12 +10,12 @@ pytestmark = pytest.mark.since("2.45.0")
 @pytest.fixture(scope="module")
 def notebook():
     # The oldest `e2b` has no code interpreter beside it that could be pointed at another server.
-    from conftest import RUN
+    from conftest import RUN, kill_later
     from e2b_code_interpreter import Sandbox
 
     sandbox = Sandbox.create(timeout=300, metadata={"run": RUN})
     yield sandbox
-    sandbox.kill()
+    kill_later(sandbox)
 
 
 @pytest.mark.smoke
