@@ -34,9 +34,9 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
     maturin
         .args(["-m", "maturin", "build", "--release", "--strip", "true"])
         .args(["--manifest-path", MANIFEST, "--out", OUTPUT])
-        // An extension for every version needs none in particular.
+        // An extension for every version needs none in particular. A free-threaded interpreter has no stable ABI.
         .arg("--interpreter")
-        .arg(&python)
+        .arg(options.python.map_or(python.as_path(), Path::new))
         .args(["--auditwheel", "repair"]);
     if let Some(policy) = options.policy {
         maturin.args(["--compatibility", policy, "--zig"]);
@@ -54,6 +54,7 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
 struct Options<'a> {
     servers: Option<&'a str>,
     policy: Option<&'a str>,
+    python: Option<&'a str>,
 }
 
 impl<'a> Options<'a> {
@@ -61,19 +62,22 @@ impl<'a> Options<'a> {
         let mut options = Self {
             servers: None,
             policy: None,
+            python: None,
         };
         let mut left = args;
         while let [name, value, rest @ ..] = left {
             match *name {
                 "--servers" => options.servers = Some(value),
                 "--policy" => options.policy = Some(value),
+                "--python" => options.python = Some(value),
                 _ => break,
             }
             left = rest;
         }
         if !left.is_empty() {
             bail!(
-                "cargo xtask wheel takes only --servers amd64,arm64 and --policy manylinux_2_28 or musllinux_1_2"
+                "cargo xtask wheel takes only --servers amd64,arm64, --policy manylinux_2_28 or musllinux_1_2, and \
+                 --python python3.14t"
             );
         }
         Ok(options)

@@ -41,12 +41,16 @@ pub(crate) fn run() -> Result<()> {
         })
 }
 
-/// Installs the wheel that was built last, and the peers.
+/// Installs the wheel that was built last for any version of Python, and the peers.
 fn install() -> Result<PathBuf> {
     let mut wheels = Vec::new();
     for entry in std::fs::read_dir(WHEELS).context("build a wheel first: cargo xtask wheel")? {
         let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "whl") {
+        let is_for_any_version = path.file_name().is_some_and(|name| {
+            let name = name.to_string_lossy();
+            name.ends_with(".whl") && name.contains("-abi3-")
+        });
+        if is_for_any_version {
             wheels.push((path.metadata()?.modified()?, path));
         }
     }
