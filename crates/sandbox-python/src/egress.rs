@@ -13,6 +13,7 @@ use crate::calls::{Shared, operation, share};
 use crate::errors::{checked, raise};
 use crate::operation::Operation;
 use crate::records::decision_record;
+use crate::untaken::{Turn, Untaken};
 use crate::upstreams::UpstreamOptions;
 use crate::value::Value;
 
@@ -20,7 +21,11 @@ use crate::value::Value;
 const CAPACITY: usize = 1024;
 
 /// Decisions that were not taken yet.
-pub(crate) struct Decisions(tokio::sync::Mutex<Receiver<EgressEvent>>);
+pub(crate) struct Decisions {
+    receiver: tokio::sync::Mutex<Receiver<EgressEvent>>,
+    /// Decisions whose callers were cancelled.
+    untaken: Arc<Untaken<EgressEvent>>,
+}
 
 impl Decisions {
     /// Returns the decisions, and what reports them, which never waits.
@@ -34,7 +39,16 @@ impl Decisions {
                 lost.fetch_add(event.lost + 1, Ordering::Relaxed);
             }
         };
-        (Arc::new(Self(tokio::sync::Mutex::new(receiver))), report)
+        let decisions = Self {
+            receiver: tokio::sync::Mutex::new(receiver),
+            untaken: Untaken::new(),
+        };
+        (Arc::new(decisions), report)
+    }
+
+    fn hand_over(&self, turn: Turn, event: EgressEvent) -> Value {
+        self.untaken
+            .hand_over(turn, event, |event| decision_record(&event))
     }
 }
 
@@ -156,25 +170,37 @@ pub(crate) struct RawDecisions {
 
 #[pymethods]
 impl RawDecisions {
-    /// Waits for the next decision; `None` once the egress is served no more.
+    /// Waits for an item with the next decision; `None` once the egress is served no more.
     fn next(&self) -> Operation {
         operation(&self.decisions, |decisions| async move {
-            let mut received = decisions.0.lock().await;
-            let next = received.recv().await;
-            Ok(Value::optional(next, |event| decision_record(&event)))
+            let turn = decisions.untaken.turn().await?;
+            if let Some(event) = decisions.untaken.take() {
+                return Ok(decisions.hand_over(turn, event));
+            }
+            let next = decisions.receiver.lock().await.recv().await;
+            Ok(Value::optional(next, |event| {
+                decisions.hand_over(turn, event)
+            }))
         })
     }
 
-    /// Those that wait to be taken. While another call waits for the next one, there are none.
+    /// An item with those that wait to be taken; `None` while another call waits for the next one.
     fn pending(&self) -> Operation {
         operation(&self.decisions, |decisions| async move {
+            let Some(turn) = decisions.untaken.try_turn() else {
+                return Ok(Value::None);
+            };
             let mut found = Vec::new();
-            if let Ok(mut received) = decisions.0.try_lock() {
-                while let Ok(event) = received.try_recv() {
-                    found.push(decision_record(&event));
-                }
+            while let Some(event) = decisions.untaken.take() {
+                found.push(event);
             }
-            Ok(Value::List(found))
+            let mut receiver = decisions.receiver.lock().await;
+            while let Ok(event) = receiver.try_recv() {
+                found.push(event);
+            }
+            Ok(decisions.untaken.hand_over_all(turn, found, |events| {
+                Value::List(events.iter().map(decision_record).collect())
+            }))
         })
     }
 }

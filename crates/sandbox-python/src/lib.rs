@@ -5,7 +5,7 @@
 
 // Imports point down: client uses pools, pools uses sandbox_object, that uses the other classes; they use calls, builder
 // and records, builder uses upstreams, calls uses operation, that uses event_loop and logging, these use delivery and
-// errors, and all of them use value, leftovers, runtime and core.
+// errors, and all of them use untaken, value, leftovers, runtime and core.
 mod builder;
 mod calls;
 mod client;
@@ -26,6 +26,7 @@ mod records;
 mod runtime;
 mod sandbox_object;
 mod transfers;
+mod untaken;
 mod upstreams;
 mod value;
 mod watching;
@@ -53,6 +54,7 @@ fn _sandbox(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(is_forked, module)?)?;
     module.add_function(wrap_pyfunction!(client::open_client, module)?)?;
     module.add_class::<operation::Operation>()?;
+    module.add_class::<untaken::RawItem>()?;
     module.add_class::<client::RawClient>()?;
     module.add_class::<sandbox_object::RawSandbox>()?;
     module.add_class::<files::RawFiles>()?;

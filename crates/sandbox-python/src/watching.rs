@@ -8,6 +8,7 @@ use tokio::sync::{Mutex, watch};
 
 use crate::calls::{Shared, object, operation, share};
 use crate::operation::Operation;
+use crate::untaken::{Turn, Untaken};
 use crate::value::{Outcome, Value};
 
 /// A watch of a directory.
@@ -20,6 +21,8 @@ struct Parts {
     directory: FilePath,
     /// `None` after its end.
     events: Mutex<Option<FileEvents>>,
+    /// Events whose callers were cancelled.
+    untaken: Arc<Untaken<FileEvent>>,
     /// Ends a call that waits for the next event.
     is_closed: watch::Sender<bool>,
 }
@@ -35,6 +38,7 @@ pub(crate) async fn begin_watch(sandbox: Sandbox, path: Vec<u8>, recursive: bool
         parts: share(Arc::new(Parts {
             directory,
             events: Mutex::new(Some(events)),
+            untaken: Untaken::new(),
             is_closed,
         })),
     })
@@ -42,11 +46,15 @@ pub(crate) async fn begin_watch(sandbox: Sandbox, path: Vec<u8>, recursive: bool
 
 #[pymethods]
 impl RawWatch {
-    /// Waits for the next event: its path and its kind. `None` after the end.
+    /// Waits for the next event: an item with its path and its kind. `None` after the end.
     fn next(&self) -> Operation {
         operation(&self.parts, |parts| async move {
             let mut closed = parts.is_closed.subscribe();
+            let turn = parts.untaken.turn().await?;
             let mut events = parts.events.lock().await;
+            if let Some(event) = parts.untaken.take() {
+                return Ok(parts.hand_over(turn, event));
+            }
             let Some(open) = events.as_mut() else {
                 return Ok(Value::None);
             };
@@ -58,7 +66,7 @@ impl RawWatch {
             if !matches!(next, Ok(Some(_))) {
                 *events = None;
             }
-            Ok(Value::optional(next?, |event| parts.event_record(event)))
+            Ok(Value::optional(next?, |event| parts.hand_over(turn, event)))
         })
     }
 
@@ -67,20 +75,27 @@ impl RawWatch {
         operation(&self.parts, |parts| async move {
             parts.is_closed.send_replace(true);
             drop(parts.events.lock().await.take());
+            parts.untaken.clear();
             Ok(Value::None)
         })
     }
 }
 
 impl Parts {
-    fn event_record(&self, event: FileEvent) -> Value {
-        let path = if event.name.is_empty() {
-            self.directory.clone()
-        } else {
-            self.directory.join(&event.name)
-        };
-        Value::Tuple(vec![Value::Path(path), Value::text(kind_name(event.kind))])
+    fn hand_over(&self, turn: Turn, event: FileEvent) -> Value {
+        let directory = self.directory.clone();
+        self.untaken
+            .hand_over(turn, event, |event| event_record(directory, event))
     }
+}
+
+fn event_record(directory: FilePath, event: FileEvent) -> Value {
+    let path = if event.name.is_empty() {
+        directory
+    } else {
+        directory.join(&event.name)
+    };
+    Value::Tuple(vec![Value::Path(path), Value::text(kind_name(event.kind))])
 }
 
 /// The name that Python has for a kind.

@@ -192,40 +192,6 @@ def test_pools(client):
         client.pool(size=1, on_empty="panic")
 
 
-def test_threads_by_the_dozen(sbx):
-    results, failures = [], []
-
-    def work(number):
-        try:
-            for _ in range(3):
-                results.append(int(sbx.run(["echo", str(number)]).stdout))
-        except BaseException as error:
-            failures.append(error)
-
-    threads = [threading.Thread(target=work, args=(n,)) for n in range(36)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failures
-    assert sorted(results) == sorted(list(range(36)) * 3)
-
-
-def test_the_interpreter_goes_on_while_a_thread_waits(sbx):
-    ended = threading.Event()
-
-    def work():
-        sbx.run(["sleep", "0.5"])
-        ended.set()
-
-    threading.Thread(target=work).start()
-    count = 0
-    while not ended.is_set():
-        count += 1
-        time.sleep(0.01)
-    assert count > 15
-
-
 def interrupt(call, after):
     """Sends this process a Ctrl-C during a call; returns how long the call went on after it, in seconds."""
     sent = []
@@ -341,7 +307,7 @@ def test_an_exit_with_open_sandboxes(child, client):
     done = child(EXIT, "-W", "default::ResourceWarning")
     assert done.returncode == 0, done.stderr
     attached, detached = done.stdout.split()
-    assert f"sandbox {attached} was not deleted" in done.stderr
+    assert done.stderr.count(f"sandbox {attached} was not deleted") == 1
     assert detached not in done.stderr
     assert client.get(detached).run(["true"]).returncode == 0
     client.delete(detached)

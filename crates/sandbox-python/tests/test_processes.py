@@ -5,7 +5,14 @@ import subprocess
 
 import pytest
 
-from sandbox_sdk import ClosedError, CommandExecutionError, CommandTimeoutError, OperationTimeoutError
+from sandbox_sdk import (
+    Chunk,
+    ClosedError,
+    CommandExecutionError,
+    CommandTimeoutError,
+    OperationTimeoutError,
+    _lines,
+)
 
 
 def test_output_arrives_while_the_command_runs(sbx):
@@ -28,6 +35,31 @@ def test_lines_are_whole(sbx):
     lines = list(sbx.popen(line, shell=True).lines())
     assert [line.data for line in lines if line.stream == "stdout"] == [b"ab\n", b"c\r\n", b"\n", b"d"]
     assert [line.data for line in lines if line.stream == "stderr"] == [b"e\n"]
+
+
+def test_lines_that_were_not_taken_are_kept(sbx):
+    process = sbx.popen(["seq", "6"], text=True)
+    assert next(process.lines()).data == "1\n"
+    assert next(process.lines()).data == "2\n"
+    assert next(process.lines()).data == "3\n"
+    assert next(process).data == "4\n"
+    assert process.communicate() == ("5\n6\n", "")
+
+
+def test_an_endless_line_comes_in_pieces(monkeypatch):
+    monkeypatch.setattr(_lines, "LINE_CAP", 8)
+    splitter = _lines.LineSplitter()
+    found = []
+    for data in ("abc", "def", "ghi", "j\nk", "\n", "0123456789\n"):
+        splitter.push(Chunk("stdout", data))
+        found += iter(splitter.pop, None)
+    assert [data for _, data in found] == ["abcdefghi", "j\n", "k\n", "0123456789\n"]
+
+
+def test_a_character_is_whole_between_a_piece_and_the_rest(sbx):
+    process = sbx.popen(r"printf 'a\303'; read go; printf '\251'", shell=True, stdin=True, text=True)
+    assert next(process).data == "a"
+    assert process.communicate("go\n") == ("é", "")
 
 
 def test_communicate_goes_on_after_a_timeout(sbx):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ._sandbox import Operation
+from ._sandbox import Operation, RawItem
 
 
 def wait(operation: Operation) -> Any:
@@ -18,6 +18,29 @@ async def finish(operation: Operation) -> Any:
     import asyncio
 
     return await operation.start(asyncio.get_running_loop())
+
+
+def wait_for_item(operation: Operation) -> Any:
+    """Wait for the next item of a stream; ``None`` is its end."""
+    item: RawItem | None = operation.wait()
+    return None if item is None else item.take()
+
+
+async def finish_item(operation: Operation) -> Any:
+    """Wait for the next item of a stream; ``None`` is its end. If the task is cancelled at the moment when
+    the item was handed over, the next call gets it."""
+    import asyncio
+
+    future = operation.start(asyncio.get_running_loop())
+    try:
+        item: RawItem | None = await future
+    except BaseException:
+        if future.done() and not future.cancelled() and future.exception() is None:
+            left = future.result()
+            if left is not None:
+                left.give_back()
+        raise
+    return None if item is None else item.take()
 
 
 async def finish_creation(operation: Operation) -> Any:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import codecs
+import threading
 from collections import deque
 from typing import Any, Generic
 
 from ._arguments import Signal
 from ._completed import Chunk, Stream, T
+from ._lines import LineSplitter
 from ._sandbox import Operation, RawJob, RawProcess
 from .exceptions import OperationTimeoutError
 
@@ -33,6 +35,9 @@ class ProcessState(Generic[T]):
         self._encoding = encoding
         self._errors = errors
         self._is_read = False
+        # What was received is decoded and split in its order, also if several threads read.
+        self._reading = threading.Lock()
+        self._splitter: LineSplitter[T] = LineSplitter()
         self._rest: deque[Chunk[Any]] = deque()
         self._decoders: dict[Stream, codecs.IncrementalDecoder] = {}
         if encoding is not None:
@@ -67,40 +72,25 @@ class ProcessState(Generic[T]):
             raise still_running(limit)
         self.returncode, stdout, stderr, dropped = found
         self._is_read = True
+        left: dict[Stream, list[Any]] = {"stdout": [], "stderr": []}
+        with self._reading:
+            while (chunk := self._splitter.take_back()) is not None:
+                left[chunk.stream].append(chunk.data)
         if dropped:
             self.notices.append(f"{dropped} bytes of output beyond {OUTPUT_CAP} of a stream were discarded")
-        return self._output(stdout), self._output(stderr)
+        return self._output("stdout", left["stdout"], stdout), self._output("stderr", left["stderr"], stderr)
 
-    def _output(self, data: bytes) -> T:
-        """Collected output in the form that the caller chose."""
+    def _output(self, stream: Stream, left: list[Any], data: bytes) -> T:
+        """Collected output in the form that the caller chose, after what was received before it."""
         if self._encoding is None:
-            return data  # type: ignore[return-value]
-        return plain_lines(data.decode(self._encoding, self._errors))  # type: ignore[return-value]
+            return b"".join([*left, data])  # type: ignore[return-value]
+        # The first bytes may be the rest of a character.
+        text = self._decoders[stream].decode(data, True)
+        return plain_lines("".join([*left, text]))  # type: ignore[return-value]
 
     def __repr__(self) -> str:
         state = "running" if self.returncode is None else f"returncode={self.returncode}"
         return f"<{type(self).__name__} {state}>"
-
-
-class LineSplitter(Generic[T]):
-    """Joins pieces of output to lines, for each stream."""
-
-    def __init__(self) -> None:
-        self._partial: dict[Stream, Any] = {}
-
-    def push(self, chunk: Chunk[T]) -> list[Chunk[T]]:
-        data: Any = self._partial.pop(chunk.stream, chunk.data[:0]) + chunk.data
-        newline: Any = b"\n" if isinstance(data, bytes) else "\n"
-        # Only a newline ends a line, as in a file.
-        *lines, rest = data.split(newline)
-        if rest:
-            self._partial[chunk.stream] = rest
-        return [Chunk(chunk.stream, line + newline) for line in lines]
-
-    def finish(self) -> list[Chunk[T]]:
-        rest = [Chunk(stream, line) for stream, line in self._partial.items()]
-        self._partial.clear()
-        return rest
 
 
 def plain_lines(text: str) -> str:

@@ -13,6 +13,7 @@ __all__ = [
     "is_forked",
     "open_client",
     "Operation",
+    "RawItem",
     "RawClient",
     "RawSandbox",
     "RawFiles",
@@ -38,6 +39,11 @@ _Report = Callable[[dict[str, Any]], object]
 class Operation:
     def wait(self) -> Any: ...
     def start(self, event_loop: AbstractEventLoop) -> Future[Any]: ...
+
+@final
+class RawItem:
+    def take(self) -> Any: ...
+    def give_back(self) -> None: ...
 
 @final
 class RawClient:

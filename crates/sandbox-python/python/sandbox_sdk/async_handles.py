@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from ._arguments import Signal
-from ._calls import finish, finish_creation
+from ._calls import finish, finish_creation, finish_item
 from ._create_options import TakeOptions, take_options
 from ._process_state import signal_operation
 from ._sandbox import RawDecisions, RawJob, RawPool, RawWatch
@@ -67,8 +67,8 @@ class AsyncFileWatch:
         return self
 
     async def __anext__(self) -> FileEvent:
-        """As :meth:`FileWatch.__next__`."""
-        found = await finish(self._raw.next())
+        """As :meth:`FileWatch.__next__`. Cancelling it loses no event."""
+        found = await finish_item(self._raw.next())
         if found is None:
             raise StopAsyncIteration
         return FileEvent(*found)
@@ -95,15 +95,15 @@ class AsyncEgressEvents:
         return self
 
     async def __anext__(self) -> EgressEvent:
-        """As :meth:`EgressEvents.__next__`."""
-        found = await finish(self._raw.next())
+        """As :meth:`EgressEvents.__next__`. Cancelling it loses no decision."""
+        found = await finish_item(self._raw.next())
         if found is None:
             raise StopAsyncIteration
         return EgressEvent._from(found)
 
     async def pending(self) -> list[EgressEvent]:
         """As :meth:`EgressEvents.pending`."""
-        return [EgressEvent._from(record) for record in await finish(self._raw.pending())]
+        return [EgressEvent._from(record) for record in await finish_item(self._raw.pending()) or ()]
 
 
 class AsyncPool:

@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Any, Generic
 
-from ._arguments import Duration, Signal, content, seconds
-from ._calls import finish
+from ._arguments import Duration, Signal, content, seconds, window_size
+from ._calls import finish, finish_item
 from ._completed import Chunk, T
-from ._process_state import OUTPUT_CAP, LineSplitter, ProcessState, signal_operation, still_running
+from ._process_state import OUTPUT_CAP, ProcessState, signal_operation, still_running
 from ._sandbox import RawProcess
+from .exceptions import ClosedError
 
 __all__ = ["AsyncProcess", "AsyncProcessInput"]
 
@@ -69,27 +70,35 @@ class AsyncProcess(ProcessState[T], Generic[T]):
         return self
 
     async def __anext__(self) -> Chunk[T]:
-        """Return the next piece of output.
+        """Return the next piece of output. Cancelling it loses none.
 
         :raises CommandTimeoutError: it ran longer than its timeout.
         :raises CommandExecutionError: the connection was lost.
         """
+        with self._reading:
+            kept = self._splitter.take_back()
+        return kept or await self._receive()
+
+    async def _receive(self) -> Chunk[T]:
         while not self._is_read:
-            chunk = self._take(await finish(self._raw.next()))
+            try:
+                event = await finish_item(self._raw.next())
+            except ClosedError:
+                if self._is_read:
+                    break
+                raise
+            with self._reading:
+                chunk = self._take(event)
             if chunk is not None:
                 return chunk
-        if self._rest:
-            return self._rest.popleft()
+        with self._reading:
+            if self._rest:
+                return self._rest.popleft()
         raise StopAsyncIteration
 
-    async def lines(self) -> AsyncIterator[Chunk[T]]:
-        """As :meth:`Process.lines`."""
-        splitter: LineSplitter[T] = LineSplitter()
-        async for chunk in self:
-            for line in splitter.push(chunk):
-                yield line
-        for line in splitter.finish():
-            yield line
+    def lines(self) -> AsyncIterator[Chunk[T]]:
+        """As :meth:`Process.lines`. Cancelling the wait for a line loses nothing."""
+        return _AsyncLines(self)
 
     async def communicate(self, input: bytes | str | None = None, timeout: Duration | None = None) -> tuple[T, T]:
         """As :meth:`Process.communicate`."""
@@ -127,7 +136,7 @@ class AsyncProcess(ProcessState[T], Generic[T]):
 
     async def resize(self, columns: int, rows: int) -> None:
         """As :meth:`Process.resize`."""
-        await finish(self._raw.resize(columns, rows))
+        await finish(self._raw.resize(window_size(columns, "columns"), window_size(rows, "rows")))
 
     async def close(self) -> None:
         """As :meth:`Process.close`."""
@@ -147,3 +156,31 @@ class AsyncProcess(ProcessState[T], Generic[T]):
                 await self.wait()
         finally:
             await self.close()
+
+
+class _AsyncLines(Generic[T]):
+    """Lines of a command's output. No generator, which would end when a wait for a line is cancelled."""
+
+    def __init__(self, process: AsyncProcess[T]) -> None:
+        self._process: AsyncProcess[T] = process
+
+    def __aiter__(self) -> AsyncIterator[Chunk[T]]:
+        return self
+
+    async def __anext__(self) -> Chunk[T]:
+        process: AsyncProcess[T] = self._process
+        while True:
+            with process._reading:
+                line = process._splitter.pop()
+            if line is not None:
+                return line
+            try:
+                chunk = await process._receive()
+            except StopAsyncIteration:
+                with process._reading:
+                    line = process._splitter.take_back()
+                if line is None:
+                    raise
+                return line
+            with process._reading:
+                process._splitter.push(chunk)

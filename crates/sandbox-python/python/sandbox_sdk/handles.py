@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ._arguments import Signal
-from ._calls import wait
+from ._calls import wait, wait_for_item
 from ._create_options import TakeOptions, take_options
 from ._process_state import signal_operation
 from ._sandbox import RawDecisions, RawForward, RawJob, RawPool, RawWatch
@@ -100,6 +100,9 @@ class Forward:
         """Close the port and its connections."""
         self._raw.close()
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.host}:{self.port}>"
+
     def __enter__(self) -> Forward:
         return self
 
@@ -134,7 +137,7 @@ class FileWatch:
 
         :raises SSHConnectionError: the connection was lost; events may be missing.
         """
-        found = wait(self._raw.next())
+        found = wait_for_item(self._raw.next())
         if found is None:
             raise StopIteration
         return FileEvent(*found)
@@ -165,14 +168,14 @@ class EgressEvents:
 
     def __next__(self) -> EgressEvent:
         """Wait for the next decision. There is none once the egress is served no more."""
-        found = wait(self._raw.next())
+        found = wait_for_item(self._raw.next())
         if found is None:
             raise StopIteration
         return EgressEvent._from(found)
 
     def pending(self) -> list[EgressEvent]:
         """Take those that wait, without waiting for more."""
-        return [EgressEvent._from(record) for record in wait(self._raw.pending())]
+        return [EgressEvent._from(record) for record in wait_for_item(self._raw.pending()) or ()]
 
 
 class Pool:

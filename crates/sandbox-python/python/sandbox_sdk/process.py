@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Generic
 
-from ._arguments import Duration, Signal, content, seconds
-from ._calls import wait
+from ._arguments import Duration, Signal, content, seconds, window_size
+from ._calls import wait, wait_for_item
 from ._completed import Chunk, T
-from ._process_state import OUTPUT_CAP, LineSplitter, ProcessState, signal_operation, still_running
+from ._lines import LineSplitter
+from ._process_state import OUTPUT_CAP, ProcessState, signal_operation, still_running
 from ._sandbox import RawProcess
+from .exceptions import ClosedError
 
 __all__ = ["Process", "ProcessInput"]
 
@@ -78,8 +80,18 @@ class Process(ProcessState[T], Generic[T]):
         :raises CommandTimeoutError: it ran longer than its timeout.
         :raises CommandExecutionError: the connection was lost.
         """
+        with self._reading:
+            return self._splitter.take_back() or self._receive()
+
+    def _receive(self) -> Chunk[T]:
         while not self._is_read:
-            chunk = self._take(wait(self._raw.next()))
+            try:
+                event = wait_for_item(self._raw.next())
+            except ClosedError:
+                if self._is_read:
+                    break
+                raise
+            chunk = self._take(event)
             if chunk is not None:
                 return chunk
         if self._rest:
@@ -87,16 +99,14 @@ class Process(ProcessState[T], Generic[T]):
         raise StopIteration
 
     def lines(self) -> Iterator[Chunk[T]]:
-        """Return its output line by line, with the line breaks.
+        """Return its output line by line, with the line breaks. One longer than 16 MiB comes in pieces. What is not
+        taken is there for the next call.
 
         >>> process = sbx.popen(["printf", "a\\\\nb"], text=True)
         >>> [line.data for line in process.lines()]
         ['a\\n', 'b']
         """
-        splitter: LineSplitter[T] = LineSplitter()
-        for chunk in self:
-            yield from splitter.push(chunk)
-        yield from splitter.finish()
+        return _Lines(self)
 
     def communicate(self, input: bytes | str | None = None, timeout: Duration | None = None) -> tuple[T, T]:
         """Write ``input``, close the standard input, read the output to its end, and wait for the command. Returns
@@ -162,10 +172,11 @@ class Process(ProcessState[T], Generic[T]):
 
     def resize(self, columns: int, rows: int) -> None:
         """Set the size of its terminal."""
-        wait(self._raw.resize(columns, rows))
+        wait(self._raw.resize(window_size(columns, "columns"), window_size(rows, "rows")))
 
     def close(self) -> None:
-        """Stop listening to it. A command that still runs gets a hangup."""
+        """Stop listening to it, also in threads that wait for it: iterations end, and other calls raise
+        :exc:`ClosedError`. A command that still runs gets a hangup."""
         self._is_read = True
         wait(self._raw.close())
 
@@ -182,3 +193,28 @@ class Process(ProcessState[T], Generic[T]):
                 self.wait()
         finally:
             self.close()
+
+
+class _Lines(Generic[T]):
+    """Lines of a command's output. No generator, because several threads must be able to use it at once."""
+
+    def __init__(self, process: Process[T]) -> None:
+        self._process: Process[T] = process
+
+    def __iter__(self) -> Iterator[Chunk[T]]:
+        return self
+
+    def __next__(self) -> Chunk[T]:
+        process: Process[T] = self._process
+        splitter: LineSplitter[T] = process._splitter
+        with process._reading:
+            while (line := splitter.pop()) is None:
+                try:
+                    splitter.push(process._receive())
+                except StopIteration:
+                    splitter.finish()
+                    line = splitter.pop()
+                    if line is None:
+                        raise
+                    return line
+            return line
