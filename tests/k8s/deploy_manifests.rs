@@ -155,9 +155,19 @@ pub(crate) fn kubectl() -> Command {
 
 /// Applies manifests.
 pub(crate) fn apply(text: &str) -> Outcome {
+    send(&["apply"], text)
+}
+
+/// Deletes what manifests describe.
+pub(crate) fn delete(text: &str) -> Outcome {
+    send(&["delete", "--wait=false"], text)
+}
+
+fn send(args: &[&str], text: &str) -> Outcome {
     let mut kubectl = kubectl();
     kubectl
-        .args(["apply", "-f", "-"])
+        .args(args)
+        .args(["-f", "-"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());

@@ -12,8 +12,10 @@ use sandbox::{
     Client, CreationReason, CreationStage, Egress, Error, Freshness, SandboxBackend, SandboxId,
 };
 use sandbox_conformance::{Outcome, TestedBackend, cases};
+use sandbox_k8s::options::KubernetesOptions;
 use sandbox_k8s::{ClusterOptions, KubernetesBackend, open_cluster};
 use sandbox_testkit::peers;
+use tokio::sync::OnceCell;
 
 use crate::cluster::{KUBECONFIG, client_for, defaults, options};
 
@@ -26,25 +28,40 @@ const NODE_NETNS: &str = "SANDBOX_TEST_NODE_NETNS";
 /// How late the plugin comes: the canaries are reached before.
 const DELAY: Duration = Duration::from_secs(3);
 
+/// Whether the cluster enforces policies, which is tried once.
+static ENFORCED: OnceCell<bool> = OnceCell::const_new();
+
 /// A client with the rights of an administrator, its backend, and the host and port of the API server.
-async fn admin() -> Outcome<(Client, KubernetesBackend, String)> {
+pub(crate) async fn admin(
+    options: KubernetesOptions,
+) -> Outcome<(Client, KubernetesBackend, String)> {
     let mut cluster = ClusterOptions::default();
     cluster.kubeconfig = std::env::var_os(KUBECONFIG).map(PathBuf::from);
     cluster.context = std::env::var(crate::api_server::CONTEXT).ok();
     let cluster = open_cluster(&cluster).await?;
-    let backend =
-        KubernetesBackend::new(cluster.client, options()).with_api_server(&cluster.server);
+    let backend = KubernetesBackend::new(cluster.client, options).with_api_server(&cluster.server);
     let server: http::Uri = cluster.server.parse()?;
     let host = server.host().unwrap_or_default();
     let server = format!("{host} {}", server.port_u16().unwrap_or(443));
     Ok((client_for(backend.clone(), defaults()), backend, server))
 }
 
-async fn rules_are_refused_unless_policies_are_enforced(_: TestedBackend) -> Outcome {
-    let (client, _, _) = admin().await?;
+/// Returns whether the cluster enforces policies.
+///
+/// # Errors
+///
+/// If a sandbox with rules is refused for another reason, or without a remedy.
+pub(crate) async fn is_enforced() -> Outcome<bool> {
+    ENFORCED.get_or_try_init(try_rules).await.copied()
+}
+
+async fn try_rules() -> Outcome<bool> {
+    let (client, _, _) = admin(options()).await?;
     let error = match client.sandbox().egress(Egress::none()).create().await {
-        // The cluster enforces policies.
-        Ok(sandbox) => return Ok(sandbox.delete().await?),
+        Ok(sandbox) => {
+            sandbox.delete().await?;
+            return Ok(true);
+        }
         Err(Error::Creation(error)) => error,
         Err(other) => return Err(other.into()),
     };
@@ -60,7 +77,11 @@ async fn rules_are_refused_unless_policies_are_enforced(_: TestedBackend) -> Out
         assert!(error.message.contains(part), "{error}");
     }
     // That nothing is left of it is checked at the end of the run.
-    Ok(())
+    Ok(false)
+}
+
+async fn rules_are_refused_unless_policies_are_enforced(_: TestedBackend) -> Outcome {
+    is_enforced().await.map(|_| ())
 }
 
 async fn rules_hold_as_soon_as_policies_are_enforced(_: TestedBackend) -> Outcome {
@@ -71,7 +92,7 @@ async fn rules_hold_as_soon_as_policies_are_enforced(_: TestedBackend) -> Outcom
         );
         return Ok(());
     };
-    let (client, backend, server) = admin().await?;
+    let (client, backend, server) = admin(options()).await?;
     let id = SandboxId::generate()?;
     let plugin = tokio::spawn(enforce(backend, id.clone(), netns));
     let created = client

@@ -59,6 +59,11 @@ async fn is_on_a_node(image: &str) -> Outcome<bool> {
         .any(|name| name == image))
 }
 
+/// Whether [`find_image`] has found one.
+pub(crate) fn has_image() -> bool {
+    FOUND.get().is_some()
+}
+
 pub(crate) fn image() -> String {
     FOUND.get().cloned().expect("the image was found")
 }

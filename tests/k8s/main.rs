@@ -20,11 +20,17 @@ mod creation;
 mod credentials;
 mod deploy_manifests;
 mod egress;
+mod enforced_policies;
 mod external_changes;
 mod failures;
 mod gc_cronjob;
 mod image_sshd;
 mod image_sshd_conformance;
+#[path = "../egress/index.rs"]
+#[allow(dead_code, reason = "another test program uses the rest")]
+mod index;
+#[path = "../egress/internet.rs"]
+mod internet;
 mod lifetimes;
 mod owner_lease;
 mod pod_options;
@@ -40,7 +46,7 @@ mod upload;
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Conclusion};
-use sandbox_conformance::TestedBackend;
+use sandbox_conformance::{Outcome, TestedBackend};
 use sandbox_testkit::peers;
 
 /// How many cases run at once. On Kubernetes 1.20 the deletion of a Pod takes ten seconds, and each
@@ -106,6 +112,8 @@ fn main() -> ExitCode {
         owner_lease::cases(),
         upload::cases(),
         shared_pools::cases(),
+        // By then another case has found out whether policies are enforced.
+        enforced_policies::cases(),
     ];
     let cases = lists.into_iter().flatten();
     trials.extend(cases.map(|case| case.into_trial(tested.clone(), runtime.handle().clone())));
