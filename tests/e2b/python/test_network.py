@@ -1,4 +1,7 @@
-"""What a sandbox may reach: nothing is allowed by the templates of these tests, so a request can only be told so."""
+"""What a sandbox may reach: nothing is allowed by the templates of these tests, so a request can only be told so.
+
+`SANDBOX_TEST_ANSWERING` is the address of a server that answers where rules are not enforced.
+"""
 
 import os
 
@@ -15,6 +18,19 @@ ALL_TRAFFIC = "0.0.0.0/0"
 def details(sandbox):
     url = f"{os.environ['E2B_API_URL']}/sandboxes/{sandbox.sandbox_id}"
     return httpx.get(url, headers={"X-API-KEY": os.environ["E2B_API_KEY"]}).json()
+
+
+@pytest.mark.smoke
+def test_nothing_is_reached_that_the_template_does_not_allow(sandbox):
+    host, port = os.environ.get("SANDBOX_TEST_ANSWERING", "1.1.1.1:443").rsplit(":", 1)
+    reached = sandbox.commands.run(f"timeout 5 bash -c '</dev/tcp/{host}/{port}' && echo reached || echo offline")
+    assert reached.stdout == "offline\n"
+    # The one way out is there, and allows nothing.
+    request = r"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n"
+    refused = sandbox.commands.run(
+        f"exec 3<>/dev/tcp/127.0.0.1/${{HTTP_PROXY##*:}}; printf '{request}' >&3; head -n 1 <&3"
+    )
+    assert refused.stdout.split()[1] == "403"
 
 
 def test_a_sandbox_without_the_internet(create):
