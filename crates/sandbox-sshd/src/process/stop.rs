@@ -9,7 +9,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::time::Instant;
 
-use super::listing::{ProcessActivity, find_process, list_hidden, list_processes};
+use super::listing::{ProcessActivity, ProcessEntry, find_process, list_hidden, list_processes};
+use super::table::is_init;
 use crate::lock::lock;
 
 /// How long stopping may take.
@@ -25,6 +26,8 @@ const QUIET_ROUNDS: u32 = 2;
 pub(crate) struct StoppedProcesses {
     /// Each with the time of its start.
     listed: HashMap<i32, u64>,
+    /// Those that were stopped before all were signalled at once, each with the time of its start.
+    former: Option<HashSet<(i32, u64)>>,
     /// Those that `/proc` hides, and so whether they had been stopped before. Nothing starts while they are stopped, so
     /// that their pids remain theirs.
     hidden: HashSet<i32>,
@@ -122,6 +125,7 @@ impl StoppedProcesses {
 
     async fn stop_rest(&mut self) -> Result<(), StopError> {
         let deadline = Instant::now() + STOP_TIMEOUT;
+        self.signal_at_once()?;
         let mut quiet_rounds = 0;
         loop {
             let running = self.stop_round()?;
@@ -136,9 +140,33 @@ impl StoppedProcesses {
         }
     }
 
+    /// Signals all processes at one instant, so that none starts another meanwhile: one that is about to do so stops
+    /// first. Only PID 1 can, for the kernel knows which are the others of its namespace.
+    fn signal_at_once(&mut self) -> Result<(), StopError> {
+        if !is_init() {
+            return Ok(());
+        }
+        let processes = list_processes().map_err(|_| StopError::NoListing)?;
+        self.hidden
+            .extend(list_hidden(&processes).iter().map(|pid| pid.as_raw()));
+        let stopped = processes
+            .iter()
+            .filter(|process| process.activity == ProcessActivity::Stopped);
+        self.former = Some(stopped.map(identify).collect());
+        // This fails if there is none, or none that may be signalled, which is found below.
+        kill(Pid::from_raw(-1), Signal::SIGSTOP).ok();
+        Ok(())
+    }
+
     /// Signals what runs, and returns how many that are.
     fn stop_round(&mut self) -> Result<usize, StopError> {
         let processes = list_processes().map_err(|_| StopError::NoListing)?;
+        // What was signalled at once has to continue also if stopping the rest fails.
+        if let Some(former) = &self.former {
+            let signalled = processes.iter().map(identify);
+            self.listed
+                .extend(signalled.filter(|process| !former.contains(process)));
+        }
         let mut running = 0;
         for pid in list_hidden(&processes) {
             if self.hidden.insert(pid.as_raw()) {
@@ -167,6 +195,11 @@ impl StoppedProcesses {
         }
         Ok(running)
     }
+}
+
+/// The pid of a process, and the time of its start.
+fn identify(process: &ProcessEntry) -> (i32, u64) {
+    (process.pid.as_raw(), process.started)
 }
 
 #[cfg(test)]

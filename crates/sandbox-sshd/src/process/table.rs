@@ -203,7 +203,7 @@ impl ProcessTable {
 }
 
 /// Whether this process is PID 1, which adopts all orphans.
-fn is_init() -> bool {
+pub(super) fn is_init() -> bool {
     nix::unistd::getpid().as_raw() == 1
 }
 
