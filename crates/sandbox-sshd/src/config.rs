@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,24 @@ use sandbox_core::{ExecRequest, OnExpiry, PrivateKey, protocol};
 
 /// A function that prepares the thread that starts commands.
 pub(crate) type SpawnSetup = Arc<dyn Fn() -> io::Result<()> + Send + Sync>;
+
+/// Has another process freeze and thaw the sandbox.
+pub(crate) type Freezer = Arc<dyn Fn(FreezerRequest) -> Freezing + Send + Sync>;
+
+pub(crate) type Freezing = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
+
+/// A request to the process that owns the sandbox's control group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(
+    clippy::exhaustive_enums,
+    reason = "a freezer has to serve every request"
+)]
+pub enum FreezerRequest {
+    /// Freeze all processes of the sandbox but the server's.
+    Freeze,
+    /// Let them continue.
+    Thaw,
+}
 
 /// The prefix of this program's own variables. Commands never get such variables, neither from the
 /// environment of the server nor from a client.
@@ -46,6 +65,7 @@ pub struct ServerConfig {
     pub(crate) kill_grace: Duration,
     pub(crate) output_grace: Duration,
     pub(crate) spawn_setup: Option<SpawnSetup>,
+    pub(crate) freezer: Option<Freezer>,
     pub(crate) runs_32_bit_programs: bool,
 }
 
@@ -82,6 +102,7 @@ impl ServerConfig {
             kill_grace: Duration::from_secs(2),
             output_grace: ExecRequest::DEFAULT_OUTPUT_GRACE,
             spawn_setup: None,
+            freezer: None,
             runs_32_bit_programs: true,
         }
     }
@@ -228,6 +249,21 @@ impl ServerConfig {
         setup: impl Fn() -> io::Result<()> + Send + Sync + 'static,
     ) -> Self {
         self.spawn_setup = Some(Arc::new(setup));
+        self
+    }
+
+    /// Pauses the sandbox by a freezer of control groups, which another process has: `freezer` passes a request on and
+    /// returns the result. After an error of [`Freeze`](FreezerRequest::Freeze), with which nothing may stay frozen,
+    /// and without a freezer, the processes are stopped by signals.
+    #[must_use]
+    pub fn with_freezer<F>(
+        mut self,
+        freezer: impl Fn(FreezerRequest) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = io::Result<()>> + Send + 'static,
+    {
+        self.freezer = Some(Arc::new(move |request| Box::pin(freezer(request))));
         self
     }
 

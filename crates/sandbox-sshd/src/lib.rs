@@ -42,7 +42,7 @@ mod server;
 mod sftp;
 mod tree;
 
-pub use config::{RESERVED_ENV_PREFIX, ServerConfig};
+pub use config::{FreezerRequest, RESERVED_ENV_PREFIX, ServerConfig};
 pub use error::ServerError;
 pub use process::home::find_home;
 pub use process::memory::hide_memory;

@@ -26,7 +26,8 @@ pub(super) async fn serve(
             paused.map_err(refusal)?
         }
         SandboxRequest::Resume { ttl_seconds } => {
-            pauser.resume(ttl_seconds.map(Duration::from_secs)).await
+            let resumed = pauser.resume(ttl_seconds.map(Duration::from_secs)).await;
+            resumed.map_err(refusal)?
         }
         SandboxRequest::State => pauser.state().await,
         SandboxRequest::SetOnExpiry { on_expiry } => {
@@ -64,7 +65,7 @@ fn refusal(error: StopError) -> Refusal {
         StopError::NoListing | StopError::Embedded => RefusalCode::Unsupported,
         StopError::Forbidden(_) => RefusalCode::PermissionDenied,
         StopError::TooFast(_) => RefusalCode::LimitReached,
-        StopError::Interrupted => RefusalCode::Other,
+        StopError::NotContinued(_) | StopError::Interrupted => RefusalCode::Other,
     };
     Refusal::new(code, error.to_string())
 }

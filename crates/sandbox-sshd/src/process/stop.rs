@@ -57,6 +57,9 @@ pub(crate) enum StopError {
         "processes start faster than they can be stopped: {0} still run after {STOP_TIMEOUT:?}; end some, and pause again"
     )]
     TooFast(usize),
+    /// What was frozen could not be thawed.
+    #[error("the sandbox cannot be resumed: {0}; try again, or delete it")]
+    NotContinued(String),
     /// The server ends.
     #[error("the sandbox is ending; create another one")]
     Interrupted,

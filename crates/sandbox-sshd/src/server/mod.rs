@@ -126,6 +126,8 @@ impl Server {
     pub async fn terminate(&self) {
         self.state.stop.cancel();
         let config = &self.state.config;
+        // What is paused can clean up only when it continues.
+        self.state.pauser.release(config.kill_grace).await;
         self.state
             .processes
             .terminate(config.kill_grace, config.reap_orphans)

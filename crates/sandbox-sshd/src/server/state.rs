@@ -60,6 +60,7 @@ impl ServerState {
         let pauser = Pauser::new(
             Arc::clone(&processes),
             Arc::clone(&lifetime),
+            config.freezer.clone(),
             config.reap_orphans,
         );
         let spawner = Arc::new(Spawner::new(

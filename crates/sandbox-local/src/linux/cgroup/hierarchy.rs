@@ -144,19 +144,31 @@ impl Hierarchies {
         );
         parents
     }
+
+    /// Finds the nearest parent group of version 2 in which a group without controllers can be created.
+    pub(crate) fn find_parent_without_controllers(&self) -> Option<ParentGroup> {
+        let directory = self.v2.as_ref()?.ancestors().find(|dir| is_writable(dir))?;
+        Some(ParentGroup {
+            directory: directory.to_owned(),
+            version: Version::V2,
+            controllers: Vec::new(),
+        })
+    }
 }
 
 impl OwnGroup {
+    /// The group and its ancestors, as far as they are mounted.
+    fn ancestors(&self) -> impl Iterator<Item = &Path> {
+        let upwards = self.group.ancestors();
+        upwards.take_while(|dir| dir.starts_with(&self.mount))
+    }
+
     /// Finds, among the group and its ancestors, the one that delegates most of the controllers; the nearest
     /// wins a tie. A group that contains
     /// processes cannot delegate any (cgroup-v2, "no internal processes").
     fn find_best_parent(&self, wanted: &[Controller]) -> Option<ParentGroup> {
-        let upwards = self
-            .group
-            .ancestors()
-            .take_while(|dir| dir.starts_with(&self.mount));
         let mut best: Option<ParentGroup> = None;
-        for parent in upwards.filter(|dir| is_writable(dir)) {
+        for parent in self.ancestors().filter(|dir| is_writable(dir)) {
             let controllers: Vec<_> = wanted
                 .iter()
                 .copied()
@@ -250,6 +262,16 @@ mod tests {
         assert_eq!(
             (best.directory, best.controllers),
             (manager.clone(), wanted.to_vec())
+        );
+        let found = Hierarchies {
+            v2: Some(own),
+            ..Hierarchies::default()
+        };
+        let nearest = found.find_parent_without_controllers().unwrap();
+        let own = found.v2.unwrap();
+        assert_eq!(
+            (nearest.directory, nearest.controllers),
+            (own.group.clone(), vec![])
         );
         // A nearer group is chosen if the processes cannot be moved to the best one. (A plain file
         // stores what is written to it, unlike the kernel's.)

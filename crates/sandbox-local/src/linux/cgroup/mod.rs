@@ -1,8 +1,9 @@
-//! Limits of a whole process tree, with control groups of both versions.
+//! Limits of a whole process tree, with control groups of both versions, and its freezer.
 //!
 //! A sandbox's group is created as near as possible to the group of the creating process, so that
 //! limits of that process, such as those of a container, apply to the sandbox as well.
 
+mod freezer;
 mod hierarchy;
 
 use std::fs;
@@ -15,7 +16,10 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use sandbox_core::LimitSupport;
 
+use freezer::FROZEN_GROUP;
 use hierarchy::{Controller, Hierarchies, ParentGroup, Version};
+
+pub(crate) use freezer::Freezer;
 
 /// The limits of a sandbox.
 #[derive(Debug, Clone, Copy, Default)]
@@ -36,11 +40,13 @@ pub(crate) struct AppliedBy {
     pub(crate) cpu: Option<&'static str>,
 }
 
-/// The group of one sandbox: one directory, or one for each controller.
+/// The group of one sandbox: one directory, or one for each controller, and one for the freezer.
 #[derive(Debug, Default)]
 pub(crate) struct Cgroup {
     directories: Vec<PathBuf>,
     parents: Vec<ParentGroup>,
+    /// The directory of version 2.
+    unified: Option<PathBuf>,
 }
 
 impl Cgroup {
@@ -57,13 +63,17 @@ impl Cgroup {
         .into_iter()
         .filter_map(|(controller, is_limited)| is_limited.then_some(controller))
         .collect();
-        let parents = hierarchies.find_parents(&controllers);
+        let mut parents = hierarchies.find_parents(&controllers);
+        if parents.iter().all(|parent| parent.version == Version::V1) {
+            parents.extend(hierarchies.find_parent_without_controllers());
+        }
         Self {
             directories: parents
                 .iter()
                 .map(|parent| parent.directory.join(name))
                 .collect(),
             parents,
+            unified: None,
         }
     }
 
@@ -76,6 +86,13 @@ impl Cgroup {
             .zip(parents)
             .filter_map(|(directory, parent)| {
                 create_group(&directory).ok()?;
+                if parent.controllers.is_empty() && Freezer::for_group(&directory).is_none() {
+                    fs::remove_dir(&directory).ok();
+                    return None;
+                }
+                if parent.version == Version::V2 {
+                    self.unified = Some(directory.clone());
+                }
                 for controller in &parent.controllers {
                     let by = Some(parent.version.name());
                     match (controller, set_limit(&directory, parent.version, *controller, limits)) {
@@ -97,8 +114,13 @@ impl Cgroup {
     pub(crate) fn from_directories(directories: Vec<PathBuf>) -> Self {
         Self {
             directories,
-            parents: Vec::new(),
+            ..Self::default()
         }
+    }
+
+    /// Returns what freezes the members, if this system can.
+    pub(crate) fn freezer(&self) -> Option<Freezer> {
+        self.unified.as_deref().and_then(Freezer::for_group)
     }
 
     /// Finds out which limits can be applied here, by creating a group.
@@ -153,9 +175,10 @@ impl Cgroup {
 
     /// Kills the remaining members and removes the group.
     pub(crate) fn remove(&self) -> io::Result<()> {
-        self.directories
-            .iter()
-            .try_for_each(|directory| remove_directory(directory))
+        self.directories.iter().try_for_each(|directory| {
+            remove_directory(&directory.join(FROZEN_GROUP))?;
+            remove_directory(directory)
+        })
     }
 }
 
@@ -230,6 +253,7 @@ fn kill_members(directory: &Path) {
         }
     }
 }
+
 /// Creates the directory of a group. The sandbox's processes can read it, to find their limits.
 fn create_group(directory: &Path) -> io::Result<()> {
     fs::create_dir(directory)?;

@@ -7,15 +7,17 @@ use std::os::unix::net::UnixListener;
 
 use nix::sys::signalfd::SignalFd;
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::Pid;
 use sandbox_core::{Isolation, SandboxState};
 
 use super::disk::create_disk;
 use super::keeper::Keeper;
 use super::limits::RequestedLimits;
+use super::pause_requests;
 use super::server_process::ServerProcess;
 use super::teardown::Teardown;
 use super::wait::{self, Wakeup};
-use crate::linux::cgroup::AppliedBy;
+use crate::linux::cgroup::{AppliedBy, Cgroup};
 use crate::linux::confine::{Confinement, Mechanism, become_subreaper, home_of};
 use crate::linux::failure::{Failure, FailureKind, IoContext};
 use crate::linux::process_identity::ProcessIdentity;
@@ -113,20 +115,28 @@ impl Attempt<'_> {
         let (report, report_to) = pipe_with(PipeFlags::CLOEXEC).context("create a pipe")?;
         let (go, go_to) = pipe_with(PipeFlags::CLOEXEC).context("create a pipe")?;
         let listener = self.listener.try_clone().context("listen on the socket")?;
+        let freezer = self.teardown.cgroup.as_ref().and_then(Cgroup::freezer);
+        let (freezer, pause_requests) = freezer
+            .map(pause_requests::connect)
+            .transpose()
+            .context("create a pair of sockets")?
+            .unzip();
         let server = ServerProcess {
             plan: self.plan,
             confinement,
             listener,
             go,
             report: report_to,
+            freezer,
         };
-        match mechanism {
+        let child = match mechanism {
             Mechanism::Namespaces => self.start_server(server, go_to)?,
             Mechanism::Landlock | Mechanism::None => {
                 self.adopt_orphans()?;
-                self.start_keeper(server, go_to)?;
+                self.start_keeper(server, go_to)?
             }
-        }
+        };
+        self.teardown.pause_requests = pause_requests.map(|requests| requests(child));
         match receive_report(report, self.teardown, self.signals)? {
             Report::Serving(applied) => Ok(applied),
             Report::Failed(failure) => Err(failure),
@@ -139,7 +149,8 @@ impl Attempt<'_> {
         become_subreaper()
     }
 
-    fn start_server(&mut self, server: ServerProcess<'_>, go_to: OwnedFd) -> Result<(), Failure> {
+    /// Starts the server process, and returns its pid.
+    fn start_server(&mut self, server: ServerProcess<'_>, go_to: OwnedFd) -> Result<Pid, Failure> {
         let pid = match sys::clone_process(sys::NEW_NAMESPACES).map_err(namespace_failure)? {
             Cloned::Child => server.run(),
             Cloned::Parent { pid, pidfd } => {
@@ -162,11 +173,12 @@ impl Attempt<'_> {
         }
         File::from(go_to)
             .write_all(b"\n")
-            .context("release the server process")
+            .context("release the server process")?;
+        Ok(pid)
     }
 
-    /// Starts the keeper, which starts the server process.
-    fn start_keeper(&mut self, server: ServerProcess<'_>, go_to: OwnedFd) -> Result<(), Failure> {
+    /// Starts the keeper, which starts the server process, and returns the keeper's pid.
+    fn start_keeper(&mut self, server: ServerProcess<'_>, go_to: OwnedFd) -> Result<Pid, Failure> {
         let (lifeline, lifeline_to) = pipe_with(PipeFlags::CLOEXEC).context("create a pipe")?;
         let locked_dir = self.teardown.locked_dir.as_ref().ok_or_else(|| {
             Failure::new(
@@ -191,7 +203,7 @@ impl Attempt<'_> {
         self.record.server = ProcessIdentity::for_pid(pid)
             .map(Some)
             .context("identify the keeper")?;
-        Ok(())
+        Ok(pid)
     }
 }
 

@@ -77,7 +77,8 @@ fn kill_child((parent, pid): &(Pid, Pid)) {
     }
 }
 
-fn parent_of(pid: Pid) -> Option<Pid> {
+/// Returns the parent of a process; `None` if it has ended.
+pub(super) fn parent_of(pid: Pid) -> Option<Pid> {
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
     let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?;
     Pid::from_raw(parent.parse().ok()?)

@@ -11,6 +11,7 @@ mod keeper;
 mod launch;
 mod limits;
 mod log;
+mod pause_requests;
 mod server_process;
 mod teardown;
 mod user_processes;
@@ -109,7 +110,7 @@ fn supervise(plan: &Plan, signals: &SignalFd) -> u8 {
     let reason = match launched {
         Ok(info) => {
             if is_acknowledged(info, &mut teardown, signals) {
-                wait::wait_for_end(plan, &teardown, signals)
+                wait::wait_for_end(plan, &mut teardown, signals)
             } else {
                 Some(EndReason::Terminated)
             }

@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use sandbox_core::PrivateKey;
 use sandbox_sshd::{EndReason, Server, ServerConfig};
 
+use super::pause_requests::Requester;
 use crate::linux::confine::{Confined, Confinement, Mechanism, home_of};
 use crate::linux::failure::{Failure, FailureKind, IoContext};
 use crate::linux::protocol::{Plan, Report};
@@ -23,6 +24,8 @@ pub(super) struct ServerProcess<'a> {
     /// A pipe that delivers one byte when the process may start.
     pub(super) go: OwnedFd,
     pub(super) report: OwnedFd,
+    /// Asks the supervisor to freeze and thaw the sandbox, if it can.
+    pub(super) freezer: Option<Requester>,
 }
 
 impl ServerProcess<'_> {
@@ -60,6 +63,9 @@ impl ServerProcess<'_> {
                     .map_err(|failure| io::Error::other(failure.to_string()))
             });
         }
+        if let Some(freezer) = self.freezer.clone() {
+            config = config.with_freezer(move |request| freezer.request(request));
+        }
         let server = Server::new(config).context("start the server")?;
         // The runtime is created only now, so that its descriptors are those of the confined process.
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -83,7 +89,7 @@ impl ServerProcess<'_> {
         })
     }
 
-    /// Closes all inherited descriptors but those of the listener and the pipes.
+    /// Closes all inherited descriptors but those of the listener, the pipes and the freezer.
     fn leave_supervisor(&self) -> Result<(), Failure> {
         // This comes first, so that the process dies with the supervisor. A change of ids resets it,
         // so `guard_server` repeats it after the last one.
@@ -91,8 +97,9 @@ impl ServerProcess<'_> {
         rustix::process::set_parent_process_death_signal(signal)
             .context("set the parent death signal")?;
         detach_from_client()?;
-        sys::close_other_descriptors(&[self.listener.as_fd(), self.go.as_fd(), self.report.as_fd()])
-            .context("close inherited descriptors")
+        let mut kept = vec![self.listener.as_fd(), self.go.as_fd(), self.report.as_fd()];
+        kept.extend(self.freezer.as_ref().map(Requester::stream));
+        sys::close_other_descriptors(&kept).context("close inherited descriptors")
     }
 }
 

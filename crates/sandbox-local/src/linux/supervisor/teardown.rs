@@ -9,6 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
 use super::descendants::end_descendants;
+use super::pause_requests::PauseRequests;
 use crate::linux::cgroup::Cgroup;
 use crate::linux::confine::OutsideIds;
 use crate::linux::process_identity::{reap, send_signal};
@@ -20,6 +21,8 @@ use crate::linux::state::{LockedDir, SandboxDir};
 pub(super) struct Teardown {
     pub(super) locked_dir: Option<LockedDir>,
     pub(super) cgroup: Option<Cgroup>,
+    /// What the server asks for, if the control group can be frozen.
+    pub(super) pause_requests: Option<PauseRequests>,
     /// The process that the supervisor started: the server process, or its keeper.
     pub(super) child: Option<OwnedFd>,
     /// A pipe to the keeper. When it is closed, the keeper ends the sandbox's processes and then

@@ -9,6 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::time::{ClockId, clock_gettime};
 use sandbox_core::protocol::EndReason;
 
+use super::pause_requests::PauseRequests;
 use super::teardown::Teardown;
 use crate::linux::protocol::Plan;
 use crate::linux::record::Record;
@@ -27,10 +28,11 @@ pub(super) enum Wakeup {
 }
 
 /// Waits until a running sandbox ends, reaches the end of its lifetime, or a signal arrives. Returns
-/// the reason; `None` if it is that of the server, which has ended.
+/// the reason; `None` if it is that of the server, which has ended. Meanwhile it pauses and resumes the sandbox for its
+/// server.
 pub(super) fn wait_for_end(
     plan: &Plan,
-    teardown: &Teardown,
+    teardown: &mut Teardown,
     signals: &SignalFd,
 ) -> Option<EndReason> {
     /// The interval of reading the clocks. The timeout of poll(2) does not include suspended time.
@@ -42,8 +44,15 @@ pub(super) fn wait_for_end(
             tracing::info!("the sandbox reached the end of its lifetime");
             return Some(EndReason::Expired);
         }
-        match wait_until(Some(left.min(CLOCK_INTERVAL)), teardown, signals, None) {
-            Wakeup::TimedOut | Wakeup::Readable => {}
+        let requests = teardown.pause_requests.as_ref().map(PauseRequests::stream);
+        match wait_until(Some(left.min(CLOCK_INTERVAL)), teardown, signals, requests) {
+            Wakeup::TimedOut => {}
+            Wakeup::Readable => {
+                let requests = teardown.pause_requests.as_ref();
+                if requests.is_some_and(|requests| !requests.serve_one()) {
+                    teardown.pause_requests = None;
+                }
+            }
             Wakeup::ChildEnded => return None,
             Wakeup::Interrupted => return Some(EndReason::Terminated),
         }

@@ -9,6 +9,7 @@ mod lifetimes;
 mod limits;
 mod namespaces;
 mod no_isolation;
+mod pausing;
 mod persistence;
 mod probe;
 mod server_program;
@@ -40,6 +41,7 @@ pub(crate) fn run() -> ExitCode {
                 no_isolation::trials(),
                 system_calls::trials(),
                 limits::trials(),
+                pausing::trials(),
                 lifetimes::trials(),
                 persistence::trials(),
                 cleanup::trials(),

@@ -1,5 +1,6 @@
 //! Finds what an ended sandbox has left.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::trial::Result;
@@ -59,9 +60,17 @@ pub(crate) fn check_leftovers(uid: &str) -> Result {
 
 /// Counts the processes whose arguments contain this text.
 pub(crate) fn count_processes(text: &str) -> usize {
+    find_processes(text).len()
+}
+
+/// Finds the processes whose arguments contain this text.
+pub(crate) fn find_processes(text: &str) -> BTreeSet<u32> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     entries
-        .filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok())
-        .filter(|line| String::from_utf8_lossy(line).contains(text))
-        .count()
+        .filter_map(|entry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+            String::from_utf8_lossy(&line).contains(text).then_some(pid)
+        })
+        .collect()
 }

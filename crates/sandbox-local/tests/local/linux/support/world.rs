@@ -107,6 +107,12 @@ impl World {
         pid.ok_or_else(|| format!("no pid in {lock:?}").into())
     }
 
+    /// Whether the sandbox's supervisor has ended, and so can be swept.
+    pub(crate) fn supervisor_has_ended(&self, info: &SandboxInfo) -> bool {
+        self.supervisor_pid(info)
+            .is_ok_and(|pid| rustix::process::test_kill_process(pid).is_err())
+    }
+
     /// Returns the uid of the commands in a sandbox.
     pub(crate) async fn uid(&self, info: &SandboxInfo) -> Result<u32> {
         Ok(self.run(info, "id -u").await?.stdout.trim().parse()?)
