@@ -163,6 +163,13 @@ impl HostTransform {
         self.target().to_string()
     }
 
+    /// Returns the variables with placeholders.
+    pub fn variables(&self) -> impl Iterator<Item = &str> {
+        self.placeholders
+            .iter()
+            .map(|(variable, _)| variable.as_str())
+    }
+
     fn target(&self) -> Target {
         Target {
             host: Host::Name(self.name.clone()),
@@ -197,11 +204,7 @@ impl Debug for HostTransform {
             .iter()
             .map(|(scheme, _)| scheme.header())
             .collect();
-        let variables: Vec<_> = self
-            .placeholders
-            .iter()
-            .map(|(variable, _)| variable)
-            .collect();
+        let variables: Vec<&str> = self.variables().collect();
         f.debug_struct("HostTransform")
             .field("host", &self.host())
             .field("headers", &headers)

@@ -1,6 +1,7 @@
 //! The proxy: one connection of a sandbox at a time, each checked.
 
 mod asking;
+mod check;
 mod denial;
 mod flow;
 mod hello;
@@ -132,7 +133,7 @@ impl Proxy {
     /// [`Error::Invalid`] if hosts are intercepted, and the rules let the sandbox reach every host. The former rules stay.
     pub fn update(&self, rules: Egress) -> Result<()> {
         if self.shared.interception.is_some() {
-            check_closed(&rules)?;
+            HostTransform::check_rules(&rules)?;
         }
         self.shared.rules.send_replace(Arc::new(rules));
         Ok(())
@@ -228,7 +229,7 @@ impl ProxyBuilder {
     ) -> Result<Self> {
         let transforms: Vec<HostTransform> = transforms.into_iter().collect();
         if !transforms.is_empty() {
-            check_closed(&self.rules)?;
+            HostTransform::check_rules(&self.rules)?;
         }
         self.interception = Interception::create(transforms, lifetime)?;
         self.check_variables()?;
@@ -298,21 +299,5 @@ impl ProxyBuilder {
             }
         }
         Ok(())
-    }
-}
-
-/// Refuses rules under which a secret that is added to requests protects nothing: whoever may ask every host can ask one that
-/// passes on what the secret gives.
-fn check_closed(rules: &Egress) -> Result<()> {
-    match rules.find_open_rule() {
-        None => Ok(()),
-        Some(rule) => Err(Error::invalid(
-            "egress",
-            rules.to_string(),
-            format!(
-                "the rule \"{rule}\" lets the sandbox reach nearly every host, and so send what the secrets of transforms give to \
-                 any; allow single hosts instead (Egress::none().allow(HOST), --egress none --egress-allow HOST)"
-            ),
-        )),
     }
 }

@@ -79,11 +79,16 @@ impl EgressSetup {
         Ok(builder)
     }
 
-    /// The rules, with one for each host that has a transform.
+    /// The rules, with one for each host that has a transform, unless it is allowed already.
     fn all_rules(&self) -> Result<Egress> {
-        let rules = self.rules.clone().unwrap_or_else(Egress::none);
-        let mut hosts = self.transforms.iter().map(HostTransform::host);
-        hosts.try_fold(rules, |rules, host| rules.allow(&host))
+        let mut rules = self.rules.clone().unwrap_or_else(Egress::none);
+        for host in self.transforms.iter().map(HostTransform::host) {
+            let needed = Egress::none().allow(&host)?;
+            if needed.find_excess(&rules).is_some() {
+                rules = rules.allow(&host)?;
+            }
+        }
+        Ok(rules)
     }
 
     /// Whether the backend has to keep the sandbox from its network, which is then proved from inside.
