@@ -1,15 +1,17 @@
 //! Which client serves the way out, and what happens when none does.
 
+use std::future::IntoFuture;
 use std::sync::Arc;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use sandbox::{Dial, Egress, Error, ExecEvent, Resolve, Sandbox};
+use sandbox::{Dial, Egress, EgressEvent, Error, ExecEvent, Resolve, Sandbox};
 use sandbox_testkit::peers;
+use tokio::sync::mpsc;
 
 use crate::Outcome;
 use crate::index::{Files, serve_http};
 use crate::internet::Internet;
-use crate::world::{World, create};
+use crate::world::{Decisions, World, create};
 
 crate::cases![
     rules_are_replaced_at_once,
@@ -174,12 +176,35 @@ async fn a_pool_serves_what_is_taken(world: Arc<World>) -> Outcome {
             Arc::clone(&internet) as Arc<dyn Resolve>,
             Arc::clone(&internet) as Arc<dyn Dial>,
         );
+    let of_pool: Decisions = Arc::default();
+    let seen = Arc::clone(&of_pool);
+    let builder = builder.on_egress(move |event| seen.lock().unwrap().push(event.clone()));
     let pool = world.client.pool(builder).size(1).start()?;
-    let sandbox = pool.take().env("MODE", "ci").await?;
+    pool.filled().await;
+    // One of them waits, and the other may have to be created.
+    let (first_sender, mut first) = mpsc::unbounded_channel();
+    let (second_sender, mut second) = mpsc::unbounded_channel();
+    let take = |sender: mpsc::UnboundedSender<EgressEvent>| {
+        let take = pool.take().env("MODE", "ci");
+        take.on_egress(move |event| drop(sender.send(event.clone())))
+    };
+    let (sandbox, neighbour) = tokio::try_join!(
+        take(first_sender).into_future(),
+        take(second_sender).into_future()
+    )?;
     assert_eq!(get(&sandbox).await?, "hello");
     let other = world.other.connect(sandbox.id()).await?;
     assert_eq!(get(&other).await?, "hello");
+    let decided = first.recv().await.ok_or("no decision")?;
+    assert_eq!(decided.rule.as_deref(), Some("allow web.test"));
+    // Each has its own decisions, and the pool has those of none.
+    assert!(second.try_recv().is_err());
+    assert_eq!(get(&neighbour).await?, "hello");
+    let decided = second.recv().await.ok_or("no decision")?;
+    assert_eq!(decided.rule.as_deref(), Some("allow web.test"));
+    assert!(of_pool.lock().unwrap().is_empty());
     sandbox.delete().await?;
+    neighbour.delete().await?;
     pool.close().await?;
     Ok(())
 }

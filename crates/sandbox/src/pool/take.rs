@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use sandbox_core::{Assignment, Error, ExecRequest, OnExpiry, Result, metrics};
+use sandbox_egress::EgressEvent;
 use tracing::Instrument;
 
 use super::builder::OnEmpty;
@@ -14,6 +15,7 @@ use super::shared::Shared;
 use super::waiting::HandOverError;
 use crate::create::builder::{Personal, copy_of};
 use crate::handle::Sandbox;
+use crate::handle::egress::EgressHook;
 
 /// How many waiting sandboxes a take tries if they turn out to have ended.
 const MAX_ATTEMPTS: usize = 5;
@@ -56,6 +58,8 @@ pub struct Take {
 pub(super) struct TakeRequest {
     pub(super) assignment: Assignment,
     pub(super) personal: Personal,
+    /// Called for each decision about its egress, in place of the pool's.
+    pub(super) egress_hook: Option<EgressHook>,
 }
 
 impl Take {
@@ -68,6 +72,7 @@ impl Take {
             request: TakeRequest {
                 assignment,
                 personal: Personal::default(),
+                egress_hook: None,
             },
             shared,
             mistake: None,
@@ -124,6 +129,14 @@ impl Take {
     /// [`SandboxBuilder::on_expiry`](crate::SandboxBuilder::on_expiry). The default is that of the pool's sandboxes.
     pub fn on_expiry(mut self, on_expiry: OnExpiry) -> Self {
         self.request.assignment.on_expiry = Some(on_expiry);
+        self
+    }
+
+    /// Calls `hook` for each decision about the sandbox's egress from now on, in place of what the pool's sandboxes have
+    /// ([`SandboxBuilder::on_egress`](crate::SandboxBuilder::on_egress)). Has no effect on sandboxes without egress rules, upstreams
+    /// and transforms.
+    pub fn on_egress(mut self, hook: impl Fn(&EgressEvent) + Send + Sync + 'static) -> Self {
+        self.request.egress_hook = Some(Arc::new(hook));
         self
     }
 
@@ -219,6 +232,7 @@ async fn create(shared: &Shared, request: TakeRequest) -> Result<Sandbox> {
     personal.env.extend(&request.personal.env);
     personal.secret_env.extend(&request.personal.secret_env);
     personal.init.extend(request.personal.init);
+    builder.egress.hook = request.egress_hook.or(builder.egress.hook);
     builder.create().await
 }
 

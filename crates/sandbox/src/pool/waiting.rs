@@ -86,6 +86,9 @@ impl Waiting {
             Ok(session) => session,
             Err(error) => return Err(HandOverError::Ended(error)),
         };
+        if let (Some(egress), Some(hook)) = (&self.created.egress, &request.egress_hook) {
+            egress.replace_hook(Arc::clone(hook));
+        }
         let assigned = self.assign(request);
         let set_up = self.set_up(&*session, request, &template.personal.env);
         let (assigned, set_up) = if self.needs_new_proof(request, template) {

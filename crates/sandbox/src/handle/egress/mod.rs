@@ -26,7 +26,7 @@ use crate::memory::MemoryWriter;
 use crate::sync::lock;
 use proof::{Unproved, prove};
 pub(crate) use proxy::EgressProxy;
-pub(crate) use setup::EgressSetup;
+pub(crate) use setup::{EgressHook, EgressSetup};
 
 /// What else can be done if nothing keeps a sandbox from its network. The command names its own option for that.
 pub(crate) const UNVERIFIED_HINT: &str =

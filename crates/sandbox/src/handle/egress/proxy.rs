@@ -1,6 +1,6 @@
 //! The proxy behind the port of a sandbox.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sandbox_core::{Env, PortListener, Result, SandboxId, Session};
@@ -9,6 +9,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::setup::{EgressHook, EgressSetup};
 use super::{authority, connect};
+use crate::sync::lock;
 
 /// Decisions that wait for the hook. More are lost, and counted.
 const EVENT_CAPACITY: usize = 4096;
@@ -21,8 +22,12 @@ pub(crate) struct EgressProxy {
     port: u16,
     /// By which programs find it.
     variables: Env,
+    hook: SharedHook,
     tasks: Vec<AbortHandle>,
 }
+
+/// What is called for each decision, which another may replace.
+type SharedHook = Arc<Mutex<Option<EgressHook>>>;
 
 impl EgressProxy {
     /// Listens inside the sandbox, and serves what comes.
@@ -43,12 +48,9 @@ impl EgressProxy {
         if let Some(ask) = &setup.ask {
             builder = builder.ask(Arc::clone(ask));
         }
-        let mut tasks = Vec::new();
-        if let Some(hook) = &setup.hook {
-            let events;
-            (builder, events) = builder.events(EVENT_CAPACITY);
-            tasks.push(tokio::spawn(call_hook(events, Arc::clone(hook))).abort_handle());
-        }
+        let hook: SharedHook = Arc::new(Mutex::new(setup.hook.clone()));
+        let (builder, events) = builder.events(EVENT_CAPACITY);
+        let mut tasks = vec![tokio::spawn(call_hook(events, Arc::clone(&hook))).abort_handle()];
         let proxy = builder.build();
         let variables = list_variables(&proxy, port, &*session).await?;
         let rules = proxy.rules();
@@ -59,8 +61,14 @@ impl EgressProxy {
             proxy,
             port,
             variables,
+            hook,
             tasks,
         })
+    }
+
+    /// Has this called for each decision from now on, in place of what was called before.
+    pub(crate) fn replace_hook(&self, hook: EgressHook) {
+        lock(&self.hook).replace(hook);
     }
 
     pub(super) fn proxy(&self) -> &Proxy {
@@ -174,8 +182,12 @@ async fn serve_connections(proxy: &Proxy, mut listener: PortListener) {
     }
 }
 
-async fn call_hook(mut events: EgressEvents, hook: EgressHook) {
+async fn call_hook(mut events: EgressEvents, hook: SharedHook) {
     while let Some(event) = events.next().await {
-        hook(&event);
+        // It is called without the lock, because it may take its time.
+        let hook = lock(&hook).clone();
+        if let Some(hook) = hook {
+            hook(&event);
+        }
     }
 }
