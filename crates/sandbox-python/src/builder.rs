@@ -8,6 +8,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::core::arguments::optional_duration;
 use crate::records::event_record;
+use crate::transforms::TransformOptions;
 use crate::upstreams::UpstreamOptions;
 use crate::value::Value;
 
@@ -34,6 +35,7 @@ pub(crate) struct CreateOptions {
     detached: bool,
     egress: EgressRules,
     egress_upstreams: Vec<UpstreamOptions>,
+    egress_transforms: Vec<TransformOptions>,
     egress_unverified: bool,
     /// For each backend, its options as JSON.
     backend_options: BTreeMap<String, String>,
@@ -99,15 +101,16 @@ impl InitCommand {
 }
 
 impl CreateOptions {
-    pub(crate) fn has_upstreams(&self) -> bool {
-        !self.egress_upstreams.is_empty()
+    /// Whether anything gets credentials.
+    pub(crate) fn has_credentials(&self) -> bool {
+        !self.egress_upstreams.is_empty() || !self.egress_transforms.is_empty()
     }
 
     /// Returns the builder of such a sandbox.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] for a duration, a rule, an upstream or JSON that is invalid; the builder reports the rest when it creates.
+    /// [`Error::Invalid`] for a duration, a rule, an upstream, a transform or JSON that is invalid; the builder reports the rest when it creates.
     pub(crate) fn into_builder(self, client: &Client) -> Result<SandboxBuilder> {
         let mut builder = client.sandbox();
         if let Some(name) = &self.name {
@@ -166,6 +169,9 @@ impl CreateOptions {
         }
         for upstream in self.egress_upstreams {
             builder = builder.upstream(upstream.into_upstream()?);
+        }
+        for transform in self.egress_transforms {
+            builder = builder.host_transform(transform.into_transform()?);
         }
         if self.egress_unverified {
             builder = builder.unverified_egress();

@@ -87,9 +87,9 @@ pub(crate) struct RawClient {
 impl RawClient {
     fn create(&self, options: CreateOptions, on_event: Option<Py<PyAny>>) -> Operation {
         reporting_operation(&self.client, on_event, |client, reports| async move {
-            let has_upstreams = options.has_upstreams();
+            let has_credentials = options.has_credentials();
             let builder = report_events(options.into_builder(&client)?, reports);
-            let (builder, decisions) = keep_decisions(builder, has_upstreams);
+            let (builder, decisions) = keep_decisions(builder, has_credentials);
             new_sandbox(builder.create().await?, decisions)
         })
     }
@@ -103,9 +103,9 @@ impl RawClient {
         on_event: Option<Py<PyAny>>,
     ) -> Operation {
         reporting_operation(&self.client, on_event, |client, reports| async move {
-            let has_upstreams = options.has_upstreams();
+            let has_credentials = options.has_credentials();
             let builder = report_events(options.into_builder(&client)?, reports);
-            let (builder, decisions) = keep_decisions(builder, has_upstreams);
+            let (builder, decisions) = keep_decisions(builder, has_credentials);
             let claimed = claim.apply(builder.from_pool(pool))?.create().await?;
             new_sandbox(claimed, decisions)
         })

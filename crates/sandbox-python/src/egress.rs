@@ -13,6 +13,7 @@ use crate::calls::{Shared, operation, share};
 use crate::errors::{checked, raise};
 use crate::operation::Operation;
 use crate::records::decision_record;
+use crate::transforms::TransformOptions;
 use crate::untaken::{Turn, Untaken};
 use crate::upstreams::UpstreamOptions;
 use crate::value::Value;
@@ -52,12 +53,12 @@ impl Decisions {
     }
 }
 
-/// Has the decisions of a new sandbox kept, if it has rules or upstreams.
+/// Has the decisions of a new sandbox kept, if it has rules, or if anything gets credentials.
 pub(crate) fn keep_decisions(
     builder: SandboxBuilder,
-    has_upstreams: bool,
+    has_credentials: bool,
 ) -> (SandboxBuilder, Option<Arc<Decisions>>) {
-    if builder.egress_rules().is_none() && !has_upstreams {
+    if builder.egress_rules().is_none() && !has_credentials {
         return (builder, None);
     }
     let (decisions, report) = Decisions::channel();
@@ -113,6 +114,7 @@ impl RawEgress {
         &self,
         rules: EgressRules,
         upstreams: Vec<UpstreamOptions>,
+        transforms: Vec<TransformOptions>,
         unverified: bool,
     ) -> Operation {
         let slot = self.slot.clone();
@@ -121,6 +123,9 @@ impl RawEgress {
             let mut serving = sandbox.serve_egress(rules.into_certain_rules()?);
             for upstream in upstreams {
                 serving = serving.upstream(upstream.into_upstream()?);
+            }
+            for transform in transforms {
+                serving = serving.host_transform(transform.into_transform()?);
             }
             if unverified {
                 serving = serving.unverified();

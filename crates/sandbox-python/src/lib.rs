@@ -4,10 +4,11 @@
 //! One core serves both styles: a blocking call waits for an operation, an asyncio call awaits it.
 
 // Imports point down: client uses pools, pools uses sandbox_object, that uses the other classes; they use calls, builder
-// and records, builder uses upstreams, calls uses operation, that uses event_loop and logging, these use delivery and
-// errors, and all of them use untaken, value, leftovers, runtime and core.
+// and records, builder uses upstreams and transforms, calls uses operation, that uses event_loop and logging, these use
+// delivery and errors, and all of them use certificates, untaken, value, leftovers, runtime and core.
 mod builder;
 mod calls;
+mod certificates;
 mod client;
 mod core;
 mod delivery;
@@ -26,6 +27,7 @@ mod records;
 mod runtime;
 mod sandbox_object;
 mod transfers;
+mod transforms;
 mod untaken;
 mod upstreams;
 mod value;

@@ -1,14 +1,11 @@
 //! Upstreams that a sandbox reaches with credentials that stay in this process.
 
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use pyo3::prelude::*;
 use sandbox::{Error, NamedUpstream, Result, UpstreamKind};
 
-/// The largest file with certificates, in bytes.
-const MAX_FILE: u64 = 1 << 20;
+use crate::certificates::read_certificates;
 
 /// An `Upstream` of the package: an object with all of these attributes, which it has checked.
 #[derive(FromPyObject, Clone)]
@@ -60,16 +57,4 @@ impl UpstreamOptions {
             (None, _, _) => Ok(upstream),
         }
     }
-}
-
-fn read_certificates(path: &Path) -> Result<Vec<u8>> {
-    let read = || {
-        let mut pem = Vec::new();
-        File::open(path)?.take(MAX_FILE).read_to_end(&mut pem)?;
-        std::io::Result::Ok(pem)
-    };
-    read().map_err(|error| {
-        let shown = path.display().to_string();
-        Error::invalid("ca", shown, format!("it cannot be read: {error}"))
-    })
 }

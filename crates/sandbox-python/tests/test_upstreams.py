@@ -2,19 +2,14 @@
 
 import asyncio
 import copy
-import http.server
 import os
 import pathlib
-import ssl
-import threading
 
 import pytest
 
 import sandbox_sdk
 from sandbox_sdk import AsyncClient, Client, InvalidArgumentError, Upstream
 
-# A certificate for 127.0.0.1, and its key, which only these tests use.
-CERTIFICATE = pathlib.Path(__file__).with_name("loopback.pem")
 SECRET = "sk-live-0123456789-of-the-test"
 
 # What an SDK does, with nothing but what Python has.
@@ -29,34 +24,6 @@ with urllib.request.urlopen(request, timeout=20) as response:
 SEARCH = "env; cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null; cat .sandbox/* 2>/dev/null; true"
 
 
-class Origin(http.server.BaseHTTPRequestHandler):
-    """Keeps what it was asked, and sends the secret back in a header, as badly configured servers do."""
-
-    def do_POST(self):
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.seen.append((self.path, dict(self.headers)))
-        self.send_response(200)
-        self.send_header("X-Echo", self.headers.get("Authorization", "nothing"))
-        self.send_header("Content-Length", "5")
-        self.end_headers()
-        self.wfile.write(b"hello")
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def origin():
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(CERTIFICATE)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Origin) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        server.seen = []
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server
-        server.shutdown()
-
-
 @pytest.fixture(scope="module", autouse=True)
 def needs_namespaces(shared):
     if "namespaces" not in shared.initial_info.isolation:
@@ -66,7 +33,7 @@ def needs_namespaces(shared):
 def place(origin) -> dict:
     """The options of a sandbox that may reach the origin. Its address is not public, so a rule names its network."""
     port = origin.server_address[1]
-    upstream = Upstream("openai", f"https://127.0.0.1:{port}/v1", secret=SECRET, ca=CERTIFICATE)
+    upstream = Upstream("openai", f"https://127.0.0.1:{port}/v1", secret=SECRET, ca=origin.certificate)
     return {"egress_allow": [f"127.0.0.0/8:{port}"], "egress_upstreams": [upstream]}
 
 

@@ -14,6 +14,7 @@ from sandbox_sdk import (
     CompletedProcess,
     EgressEvent,
     FileEvent,
+    HostTransform,
     Process,
     SandboxInfo,
     Upstream,
@@ -37,6 +38,9 @@ def blocking(client: Client) -> None:
         upstreams = [Upstream("openai", secret="a key"), Upstream("m", "https://m.example", variable=["A", "B"])]
         sbx.serve_egress(egress_upstreams=upstreams)
         client.create(egress_upstreams=upstreams, egress="packages").delete()
+        transforms = [HostTransform("a.example", secret="a key"), HostTransform("b.example", secret="k", variable="B")]
+        sbx.serve_egress(egress_transforms=transforms)
+        client.pool(size=1, egress_transforms=transforms).close()
         print(out, raw, chunk.data, infos, as_user, decision.outcome, changes)
 
 
@@ -58,6 +62,8 @@ def refused(client: Client) -> None:
         client.create(egress_allow=5)  # type: ignore[arg-type]
         client.create(egress_upstreams=["openai"])  # type: ignore[list-item]
         Upstream("openai", None, "a key")  # type: ignore[call-arg]
+        client.create(egress_transforms=["a.example"])  # type: ignore[list-item]
+        HostTransform("a.example")  # type: ignore[call-arg]
         client.create(memmory="1Gi")  # type: ignore[call-arg]
         client.pool(size=1, images="x")  # type: ignore[call-arg]
         number: int = sbx.run(["ls"], errors="strict").stdout  # type: ignore[assignment]

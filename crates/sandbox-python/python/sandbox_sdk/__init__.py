@@ -12,6 +12,7 @@ and what they were doing. The log goes to :mod:`logging`, below the logger ``san
 A process that was forked from one that uses this package cannot use it: start processes with ``spawn``.
 """
 
+from ._host_transform import HostTransform
 from ._sandbox import __version__
 from ._upstream import Upstream
 from .async_client import AsyncClient
@@ -92,6 +93,7 @@ __all__ = [
     "FileWatch",
     "ForkError",
     "Forward",
+    "HostTransform",
     "InvalidArgumentError",
     "Job",
     "JobInfo",

@@ -94,6 +94,24 @@ def texts(mapping: Mapping[str, str] | None, name: str) -> dict[str, str]:
     return found
 
 
+def check_texts(owner: object, what: str, required: Sequence[str], optional: Sequence[str]) -> None:
+    """Refuses attributes of another type than text."""
+    for option in (*required, *optional):
+        value = getattr(owner, option)
+        # The value is not in the message: it may be a secret.
+        if not isinstance(value, str) and (value is not None or option in required):
+            raise TypeError(f"{option} of {what} must be str, not {type(value).__name__}")
+
+
+def variable_names(owner: object, what: str, option: str) -> tuple[str, ...]:
+    """The names of variables in an attribute: one, or several."""
+    value = getattr(owner, option)
+    names = (value,) if isinstance(value, str) else tuple(value)
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError(f"{option} of {what} must be the name of a variable, or several")
+    return names
+
+
 def argv(args: Args) -> list[bytes]:
     if isinstance(args, (str, bytes)) or not isinstance(args, Iterable):
         raise TypeError(

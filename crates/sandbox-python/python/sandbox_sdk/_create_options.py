@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from ._arguments import Args, Duration, argv, seconds, texts
 from ._checks import optional_number, optional_text, text, whole_number
+from ._host_transform import HostTransform
 from ._upstream import Upstream
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class CreateOptions(TakeOptions, EgressOptions, total=False):
     create_timeout: Duration | None
     detached: bool
     egress_upstreams: Iterable[Upstream]
+    egress_transforms: Iterable[HostTransform]
     egress_unverified: bool
     backend_options: Mapping[str, Any] | None
 
@@ -113,12 +115,23 @@ def _rules(rules: Iterable[str] | None, name: str) -> list[str]:
 
 
 def upstream_list(upstreams: Iterable[Upstream] | None, name: str = "egress_upstreams") -> list[Upstream]:
-    if isinstance(upstreams, (str, bytes, Upstream)):
-        raise TypeError(f"{name} must be a list of upstreams: {name}=[Upstream(...)]")
-    found = list(upstreams or ())
-    for upstream in found:
-        if not isinstance(upstream, Upstream):
-            raise TypeError(f"{name} must be a list of upstreams, not of {type(upstream).__name__}")
+    return _list_of(Upstream, upstreams, name)
+
+
+def transform_list(transforms: Iterable[HostTransform] | None, name: str = "egress_transforms") -> list[HostTransform]:
+    return _list_of(HostTransform, transforms, name)
+
+
+_Item = TypeVar("_Item")
+
+
+def _list_of(kind: type[_Item], items: Iterable[_Item] | None, name: str) -> list[_Item]:
+    if isinstance(items, (str, bytes, kind)):
+        raise TypeError(f"{name} must be a list: {name}=[{kind.__name__}(...)]")
+    found = list(items or ())
+    for item in found:
+        if not isinstance(item, kind):
+            raise TypeError(f"{name} must be a list of {kind.__name__}, not of {type(item).__name__}")
     return found
 
 
@@ -160,6 +173,7 @@ _CREATE: dict[str, Callable[[Any, str], Any]] = {
     "create_timeout": seconds,
     "detached": _flag,
     "egress_upstreams": upstream_list,
+    "egress_transforms": transform_list,
     "egress_unverified": _flag,
     "backend_options": _json,
     **_TAKE,

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass, field
 
+from ._arguments import check_texts, variable_names
 from .exceptions import InvalidArgumentError
 
 __all__ = ["Upstream"]
@@ -52,18 +53,10 @@ class Upstream:
     """A file of the certificates to trust, in PEM format, instead of those of this machine."""
 
     def __post_init__(self) -> None:
-        for option in ("name", "url", "secret", "kind", "header", "user"):
-            value = getattr(self, option)
-            # The value is not in the message: it may be the secret.
-            if not isinstance(value, str) and (value is not None or option == "name"):
-                raise TypeError(f"{option} of an upstream must be str, not {type(value).__name__}")
+        check_texts(self, "an upstream", ["name"], ["url", "secret", "kind", "header", "user"])
         for option in ("variable", "key_variable"):
-            value = getattr(self, option)
-            names = (value,) if isinstance(value, str) else tuple(value)
-            if not all(isinstance(name, str) for name in names):
-                raise TypeError(f"{option} of an upstream must be the name of a variable, or several")
             # The way in which a frozen object sets its own attributes.
-            object.__setattr__(self, option, names)
+            object.__setattr__(self, option, variable_names(self, "an upstream", option))
         if self.header is not None and self.user is not None:
             raise self._invalid("it has both header and user; leave one out")
         if self.secret is None and (self.header is not None or self.user is not None):

@@ -9,7 +9,8 @@ from ._async_sandbox_commands import AsyncSandboxCommands
 from ._async_sandbox_files import AsyncSandboxFiles
 from ._calls import finish
 from ._checks import optional_number
-from ._create_options import egress_options, upstream_list
+from ._create_options import egress_options, transform_list, upstream_list
+from ._host_transform import HostTransform
 from ._upstream import Upstream
 from .async_handles import AsyncEgressEvents
 from .handles import Forward
@@ -52,11 +53,13 @@ class AsyncSandbox(AsyncSandboxCommands, AsyncSandboxFiles):
         egress_allow: Iterable[str] = (),
         egress_deny: Iterable[str] = (),
         egress_upstreams: Iterable[Upstream] = (),
+        egress_transforms: Iterable[HostTransform] = (),
         egress_unverified: bool = False,
     ) -> None:
         """As :meth:`Sandbox.serve_egress`."""
         rules = egress_options(egress=egress, egress_allow=egress_allow, egress_deny=egress_deny)
-        await finish(self._raw.egress().serve(rules, upstream_list(egress_upstreams), egress_unverified))
+        upstreams, transforms = upstream_list(egress_upstreams), transform_list(egress_transforms)
+        await finish(self._raw.egress().serve(rules, upstreams, transforms, egress_unverified))
 
     async def stop_egress(self) -> None:
         """As :meth:`Sandbox.stop_egress`."""

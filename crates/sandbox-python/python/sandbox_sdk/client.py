@@ -121,6 +121,9 @@ class Client:
         :param egress_deny: rules that deny, which are stronger.
         :param egress_upstreams: let it use HTTPS services with secrets that stay in this program, such as
             ``[Upstream("openai", secret=key)]``. They need no rules.
+        :param egress_transforms: the same for programs that have the address of one host built in, such as
+            ``[HostTransform("api.example.com", secret=key, variable="API_KEY")]``. Not with rules
+            that allow every host.
         :param egress_unverified: accept that a sandbox with a network of its own, such as a Pod, can reach more.
         :param detached: let it outlive this program. Otherwise it ends when no client is connected any more.
         :param backend_options: options that only one backend has, such as ``{"k8s": {...}}``.

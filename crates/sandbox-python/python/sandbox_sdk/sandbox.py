@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from ._arguments import Duration, certain_seconds, forward_options, seconds, texts
 from ._calls import wait
 from ._checks import optional_number
-from ._create_options import egress_options, upstream_list
+from ._create_options import egress_options, transform_list, upstream_list
+from ._host_transform import HostTransform
 from ._sandbox_commands import SandboxCommands
 from ._sandbox_files import SandboxFiles
 from ._upstream import Upstream
@@ -50,7 +51,7 @@ class Sandbox(SandboxCommands, SandboxFiles):
         self, egress: str | None = None, *, egress_allow: Iterable[str] = (), egress_deny: Iterable[str] = ()
     ) -> None:
         """Replace all egress rules at once. Connections that the new ones refuse are closed. Upstreams stay, unless the
-        rules deny their hosts.
+        rules deny their hosts. The host of a transform needs a rule that allows it.
 
         >>> with client.create(egress="packages") as sandbox:
         ...     sandbox.update_egress("packages", egress_allow=["api.example.com:443"])
@@ -70,17 +71,19 @@ class Sandbox(SandboxCommands, SandboxFiles):
         egress_allow: Iterable[str] = (),
         egress_deny: Iterable[str] = (),
         egress_upstreams: Iterable[Upstream] = (),
+        egress_transforms: Iterable[HostTransform] = (),
         egress_unverified: bool = False,
     ) -> None:
-        """Let it reach what these rules allow, and these upstreams, through this program, until the handle is closed: a
-        sandbox of another program, or one that was created without rules. New commands find the proxy. Options are
-        those of :meth:`Client.create`. What was served before is replaced.
+        """Let it reach what these rules allow, with these upstreams and transforms, through this program, until the
+        handle is closed: a sandbox of another program, or one that was created without rules. New commands find the
+        proxy. Options are those of :meth:`Client.create`. What was served before is replaced.
 
         :raises UnsupportedError: it has another way out.
         :raises SSHConnectionError: also if another program serves it.
         """
         rules = egress_options(egress=egress, egress_allow=egress_allow, egress_deny=egress_deny)
-        wait(self._raw.egress().serve(rules, upstream_list(egress_upstreams), egress_unverified))
+        upstreams, transforms = upstream_list(egress_upstreams), transform_list(egress_transforms)
+        wait(self._raw.egress().serve(rules, upstreams, transforms, egress_unverified))
 
     def stop_egress(self) -> None:
         """Serve its egress no more: it is offline from now on."""
