@@ -9,7 +9,7 @@ use sandbox::{Client, ListFilter, Result, SandboxId, Settings, SweepOptions};
 
 use crate::builder::{CreateOptions, report_events};
 use crate::calls::{Shared, nothing, object, operation, reporting_operation, share};
-use crate::egress::keep_decisions;
+use crate::egress::{has_decisions, keep_decisions};
 use crate::errors::checked;
 use crate::leftovers;
 use crate::operation::Operation;
@@ -143,9 +143,11 @@ impl RawClient {
 
     fn pool(&self, options: CreateOptions, pool: PoolOptions) -> Operation {
         operation(&self.client, |client| async move {
+            let has_credentials = options.has_credentials();
             let sandboxes = options.into_builder(&client)?;
+            let has_decisions = has_decisions(&sandboxes, has_credentials);
             let pool = pool.apply(client.pool(sandboxes))?.start()?;
-            object(RawPool::new(pool))
+            object(RawPool::new(pool, has_decisions))
         })
     }
 

@@ -30,7 +30,7 @@ pub(crate) struct Decisions {
 
 impl Decisions {
     /// Returns the decisions, and what reports them, which never waits.
-    fn channel() -> (Arc<Self>, impl Fn(&EgressEvent) + Send + Sync + 'static) {
+    pub(crate) fn channel() -> (Arc<Self>, impl Fn(&EgressEvent) + Send + Sync + 'static) {
         let (sender, receiver) = mpsc::channel(CAPACITY);
         let lost = AtomicU64::new(0);
         let report = move |event: &EgressEvent| {
@@ -53,12 +53,17 @@ impl Decisions {
     }
 }
 
-/// Has the decisions of a new sandbox kept, if it has rules, or if anything gets credentials.
+/// Whether decisions are made about a new sandbox: if it has rules, or if anything gets credentials.
+pub(crate) fn has_decisions(builder: &SandboxBuilder, has_credentials: bool) -> bool {
+    builder.egress_rules().is_some() || has_credentials
+}
+
+/// Has the decisions of a new sandbox kept, if there are any.
 pub(crate) fn keep_decisions(
     builder: SandboxBuilder,
     has_credentials: bool,
 ) -> (SandboxBuilder, Option<Arc<Decisions>>) {
-    if builder.egress_rules().is_none() && !has_credentials {
+    if !has_decisions(&builder, has_credentials) {
         return (builder, None);
     }
     let (decisions, report) = Decisions::channel();

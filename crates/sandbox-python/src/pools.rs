@@ -9,6 +9,7 @@ use sandbox::{FromPool, OnEmpty, Pool, PoolBuilder, Result, Take};
 use crate::builder::InitCommand;
 use crate::calls::{Shared, nothing, operation, share};
 use crate::core::arguments::{duration, optional_duration};
+use crate::egress::Decisions;
 use crate::errors::checked;
 use crate::operation::Operation;
 use crate::records::pool_record;
@@ -125,12 +126,15 @@ impl TakeOptions {
 #[pyclass(frozen, module = "sandbox_sdk._sandbox")]
 pub(crate) struct RawPool {
     pool: Shared<Arc<Pool>>,
+    /// Whether decisions are made about the egress of its sandboxes.
+    has_decisions: bool,
 }
 
 impl RawPool {
-    pub(crate) fn new(pool: Pool) -> Self {
+    pub(crate) fn new(pool: Pool, has_decisions: bool) -> Self {
         Self {
             pool: share(Arc::new(pool)),
+            has_decisions,
         }
     }
 }
@@ -138,8 +142,14 @@ impl RawPool {
 #[pymethods]
 impl RawPool {
     fn take(&self, options: TakeOptions) -> Operation {
-        operation(&self.pool, |pool| async move {
-            new_sandbox(options.apply(pool.take())?.await?, None)
+        let has_decisions = self.has_decisions;
+        operation(&self.pool, move |pool| async move {
+            let take = options.apply(pool.take())?;
+            if !has_decisions {
+                return new_sandbox(take.await?, None);
+            }
+            let (decisions, report) = Decisions::channel();
+            new_sandbox(take.on_egress(report).await?, Some(decisions))
         })
     }
 

@@ -97,6 +97,31 @@ def test_a_sandbox_of_another_handle_is_served(client: Client, web):
             assert next(other.egress_events()).outcome == "opened"
 
 
+def test_what_is_taken_from_a_pool_has_decisions_of_its_own(client: Client, web):
+    # Whether it has waited or is created for the call.
+    with client.pool(size=1, egress_allow=[f"127.0.0.0/8:{web}"]) as pool:
+        pool.filled()
+        with pool.take() as first, pool.take() as second:
+            for sandbox, other in ((first, second), (second, first)):
+                assert fetch(sandbox, f"http://127.0.0.1:{web}/") == "200 hello\n"
+                assert next(sandbox.egress_events()).outcome == "opened"
+                assert other.egress_events().pending() == []
+                assert wait_for_outcomes(sandbox.egress_events(), 1) == ["closed"]
+    with client.pool(size=1) as pool, pool.take() as sandbox, pytest.raises(InvalidArgumentError):
+        sandbox.egress_events()
+
+
+def test_what_is_taken_from_a_pool_has_decisions_for_asyncio():
+    async def main():
+        async with AsyncClient() as client:
+            async with await client.pool(size=1, egress="none") as pool, await pool.take() as sandbox:
+                events = sandbox.egress_events()
+                await sandbox.run(["python3", "-c", FETCH, "http://evil.example/"], check=True)
+                assert (await anext(events)).outcome == "refused"
+
+    asyncio.run(main())
+
+
 def test_a_thread_that_waits_for_decisions_ends_with_the_sandbox(client: Client):
     with client.create(egress="packages") as sandbox:
         taken = []

@@ -116,6 +116,7 @@ def test_for_asyncio(origin):
 def test_pools_have_them(client: Client, origin):
     with client.pool(size=1, **place(origin, variable="API_KEY")) as pool, pool.take() as sandbox:
         check(origin, ask(sandbox, origin), sandbox.shell(SEARCH, text=True).stdout)
+        assert next(sandbox.egress_events()).rule.endswith("(with its transform)")
 
 
 def test_the_secret_is_in_no_text():

@@ -90,7 +90,8 @@ class Sandbox(SandboxCommands, SandboxFiles):
         wait(self._raw.egress().stop())
 
     def egress_events(self) -> EgressEvents:
-        """Return the decisions about what it has asked to reach, since its creation or the last :meth:`serve_egress`.
+        """Return the decisions about what it has asked to reach, since its creation, :meth:`Pool.take` or the last
+        :meth:`serve_egress`.
         Each is returned once, however many ask.
 
         :raises InvalidArgumentError: this handle gets none.
