@@ -342,7 +342,7 @@ preview: {keep-host: 1, response-timeout: 0s, y: 1}
 templates:
   a b: {}
   base: {memory: lots, timeout: 2h, max-lifetime: 1h, pool: {}, env: {"A=B": x}, aliases: [code-interpreter-v1]}
-  reach: {egress: {preset: most, allow: [a.example, a/b], deny: 1, x: 1, upstreams: {b: {}}}}
+  reach: {egress: {preset: most, allow: [a.example, a/b], deny: 1, x: 1, upstreams: {b: {}}, transforms: {c.example: {}}}}
   word: {egress: network}
   named: {pool: {name: ci}, egress: {}}
   other: [1]
@@ -376,6 +376,7 @@ templates:
             "templates.reach.egress.deny",
             "templates.reach.egress.x",
             "templates.reach.egress.upstreams.b.url",
+            "templates.reach.egress.transforms.c.example.secret",
             "templates.word.egress",
             "templates.named.egress",
             "templates.other",
@@ -388,7 +389,7 @@ templates:
                 .count();
             assert_eq!(found, 1, "{place}: {mistakes:#?}");
         }
-        assert_eq!(mistakes.len(), 31, "{mistakes:#?}");
+        assert_eq!(mistakes.len(), 32, "{mistakes:#?}");
         let broken = GatewayConfig::parse("a: [", with_keys()).unwrap_err();
         assert!(broken[0].starts_with("it is not valid YAML"), "{broken:?}");
     }

@@ -5,8 +5,10 @@ mod limits;
 mod overrides;
 mod preview;
 mod reader;
+mod secret_fields;
 mod template;
 mod template_fields;
+mod transform_fields;
 mod upstream_fields;
 
 use std::collections::BTreeMap;

@@ -138,6 +138,14 @@ impl<'m> Fields<'m> {
         None
     }
 
+    /// Reports the error of a result that is about a field.
+    pub(super) fn keep<T>(&mut self, name: &str, result: Result<T, impl Display>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(error) => self.refuse(name, &error.to_string()),
+        }
+    }
+
     pub(super) fn place(&self, name: &str) -> String {
         if self.path.is_empty() {
             name.to_owned()

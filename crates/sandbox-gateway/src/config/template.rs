@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use sandbox::{ByteSize, Cpu, Egress, NamedUpstream};
+use sandbox::{ByteSize, Cpu, Egress, HostTransform, NamedUpstream};
 use serde_json::Value;
 
 /// What the name of a template stands for.
@@ -32,6 +32,8 @@ pub struct Template {
     pub backend_network: bool,
     /// HTTPS origins that sandboxes reach by a name, with secrets that stay in the gateway. They need no rule.
     pub upstreams: Vec<NamedUpstream>,
+    /// Hosts whose requests get secrets that stay in the gateway. A rule that allows each is added to those of `egress`.
+    pub transforms: Vec<HostTransform>,
     /// How long a sandbox lasts if the create request has no timeout.
     pub timeout: Duration,
     /// How long it lasts at most, whatever is asked for later.
@@ -72,6 +74,7 @@ impl Default for Template {
             egress: None,
             backend_network: false,
             upstreams: Vec::new(),
+            transforms: Vec::new(),
             timeout: Duration::from_secs(300),
             max_lifetime: Duration::from_secs(24 * 60 * 60),
             pool: None,

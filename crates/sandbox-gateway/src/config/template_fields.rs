@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use sandbox::{Egress, NamedUpstream, PoolName};
+use sandbox::{Egress, HostTransform, NamedUpstream, PoolName};
 use serde_json::Value;
 
 use super::reader::Fields;
+use super::transform_fields::read_transforms;
 use super::upstream_fields::read_upstreams;
 use super::{GatewayConfig, Template, TemplatePool};
 
@@ -40,21 +41,25 @@ pub(super) fn read_templates(root: &mut Fields<'_>, config: &mut GatewayConfig) 
 
 fn read_template(mut fields: Fields<'_>) -> Template {
     let default = Template::default();
-    let (egress, backend_network, upstreams) = match fields.take("egress") {
-        None => (None, false, Vec::new()),
+    let (mut egress, mut backend_network) = (None, false);
+    match fields.take("egress") {
+        None => {}
         Some(Value::String(word)) => {
             if word != BACKEND {
                 let mistake =
                     format!("{word:?} is neither a mapping with rules nor the word {BACKEND}");
                 fields.refuse::<()>("egress", &mistake);
             }
-            (None, true, Vec::new())
+            backend_network = true;
         }
         Some(value) => {
             let path = fields.place("egress");
-            let (rules, upstreams) = read_egress(Fields::new(path, value, fields.mistakes()));
-            (Some(rules), false, upstreams)
+            egress = Some(read_egress(Fields::new(path, value, fields.mistakes())));
         }
+    }
+    let (egress, upstreams, transforms) = match egress {
+        None => (None, Vec::new(), Vec::new()),
+        Some((rules, upstreams, transforms)) => (Some(rules), upstreams, transforms),
     };
     let template = Template {
         image: fields.text("image"),
@@ -67,6 +72,7 @@ fn read_template(mut fields: Fields<'_>) -> Template {
         egress,
         backend_network,
         upstreams,
+        transforms,
         timeout: fields.duration("timeout").unwrap_or(default.timeout),
         max_lifetime: fields
             .duration("max-lifetime")
@@ -101,8 +107,8 @@ fn read_template(mut fields: Fields<'_>) -> Template {
     template
 }
 
-/// Reads a preset with rules that allow and deny, and upstreams. Without a preset, only these rules allow anything.
-fn read_egress(mut egress: Fields<'_>) -> (Egress, Vec<NamedUpstream>) {
+/// Reads a preset with rules that allow and deny, upstreams and transforms. Without a preset, only these rules allow anything.
+fn read_egress(mut egress: Fields<'_>) -> (Egress, Vec<NamedUpstream>, Vec<HostTransform>) {
     let preset = egress.text("preset");
     let mut rules = match preset.as_deref().map(Egress::from_preset) {
         None => Egress::none(),
@@ -127,8 +133,9 @@ fn read_egress(mut egress: Fields<'_>) -> (Egress, Vec<NamedUpstream>) {
         }
     }
     let upstreams = read_upstreams(&mut egress);
+    let transforms = read_transforms(&mut egress, &rules, &upstreams);
     egress.finish();
-    (rules, upstreams)
+    (rules, upstreams, transforms)
 }
 
 fn read_pool(fields: &mut Fields<'_>) -> Option<TemplatePool> {

@@ -4,13 +4,7 @@ use sandbox::{NamedUpstream, UpstreamKind};
 use serde_json::Value;
 
 use super::reader::Fields;
-use crate::bounded_file::read_text;
-
-/// The largest file with a secret or with certificates.
-const MAX_FILE: u64 = 1024 * 1024;
-
-const SECRET_FORM: &str =
-    "write env:VARIABLE, file:PATH or none; this file is no place for the secret itself";
+use super::secret_fields::{SECRET_FORM, Secret, read_certificates, read_secret};
 
 /// Reads `upstreams`, a mapping of their names.
 pub(super) fn read_upstreams(egress: &mut Fields<'_>) -> Vec<NamedUpstream> {
@@ -37,15 +31,19 @@ fn read_upstream(
     let base = fields.text("url");
     let variables = fields.texts("variables").unwrap_or_default();
     let key_variables = fields.texts("key-variables").unwrap_or_default();
-    let certificates = fields.text("ca");
-    let certificates =
-        certificates.and_then(|path| keep(&mut fields, "ca", read_text(path.as_ref(), MAX_FILE)));
+    let certificates = read_certificates(&mut fields);
     let (header, user) = (fields.text("header"), fields.text("user"));
-    let secret = read_secret(kind, &mut fields);
+    let secret = match read_secret(&mut fields) {
+        Secret::Found(secret) => Some(secret),
+        Secret::Unset if kind.and_then(UpstreamKind::key_variable).is_some() => {
+            fields.refuse("secret", &format!("it is not set; {SECRET_FORM}"))
+        }
+        Secret::Unset | Secret::Nowhere | Secret::Mistaken => None,
+    };
 
     let usual = kind.and_then(UpstreamKind::default_base);
     let described = match base.as_deref().or(usual) {
-        Some(base) => keep(&mut fields, "url", NamedUpstream::new(name, base)),
+        Some(base) => fields.keep("url", NamedUpstream::new(name, base)),
         None => fields.refuse("url", "it is not set; write https://HOST[:PORT][/PATH]"),
     };
     let mut upstream = match (described, kind) {
@@ -56,7 +54,7 @@ fn read_upstream(
         |field: &'static str, changed: &dyn Fn(NamedUpstream) -> sandbox::Result<NamedUpstream>| {
             // After a mistake there is nothing more to change.
             if let Some(former) = upstream.take() {
-                upstream = keep(&mut fields, field, changed(former.clone())).or(Some(former));
+                upstream = fields.keep(field, changed(former.clone())).or(Some(former));
             }
         };
     for variable in &variables {
@@ -85,46 +83,6 @@ fn read_upstream(
     }
     fields.finish();
     upstream
-}
-
-/// Reads the secret where `secret` says it is, without a line break at its end.
-fn read_secret(kind: Option<UpstreamKind>, fields: &mut Fields<'_>) -> Option<String> {
-    let Some(source) = fields.text("secret") else {
-        if kind.and_then(UpstreamKind::key_variable).is_some() {
-            let mistake = format!("it is not set; {SECRET_FORM}");
-            fields.refuse::<()>("secret", &mistake);
-        }
-        return None;
-    };
-    match source.split_once(':') {
-        Some(("env", variable)) if !variable.is_empty() => match std::env::var(variable) {
-            Ok(secret) => Some(secret),
-            Err(_) => fields.refuse(
-                "secret",
-                &format!("the variable {variable} is not set, or is not text; set it"),
-            ),
-        },
-        Some(("file", path)) if !path.is_empty() => {
-            let mut secret = keep(fields, "secret", read_text(path.as_ref(), MAX_FILE))?;
-            secret.truncate(secret.trim_end_matches(['\r', '\n']).len());
-            Some(secret)
-        }
-        None if source == "none" => None,
-        // The text is not repeated: people write the secret itself there.
-        Some(_) | None => fields.refuse("secret", SECRET_FORM),
-    }
-}
-
-/// Reports the error of a result.
-fn keep<T>(
-    fields: &mut Fields<'_>,
-    name: &'static str,
-    result: Result<T, impl std::fmt::Display>,
-) -> Option<T> {
-    match result {
-        Ok(value) => Some(value),
-        Err(error) => fields.refuse(name, &error.to_string()),
-    }
 }
 
 #[cfg(test)]

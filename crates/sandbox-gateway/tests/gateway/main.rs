@@ -18,9 +18,11 @@ mod lifecycle;
 mod lists;
 mod measured;
 mod operating;
+mod origin;
 mod pausing;
 mod support;
 mod tls;
+mod transforms;
 mod upstreams;
 
 use std::process::ExitCode;
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         operating::cases(),
         pausing::cases(),
         tls::cases(),
+        transforms::cases(),
         upstreams::cases(),
     ] {
         for (name, run) in cases {

@@ -1,6 +1,7 @@
 //! What sandboxes may reach.
 
 mod limits;
+mod narrowing;
 mod serving;
 
 pub(crate) use self::limits::{EgressLimits, Reach};

@@ -47,7 +47,7 @@ impl Servings {
         self.lock().remove(uid);
     }
 
-    /// Puts rules in force, and serves the sandbox and its upstreams if this process does not yet. If another replica serves it, that is
+    /// Puts rules in force, and serves the sandbox if this process does not yet. If another replica serves it, that is
     /// tried again for a later request. Cancelling leaves the attempt running.
     pub(crate) async fn serve(&self, sandbox: &Sandbox, reach: Reach, version: u64) {
         let waits = sandbox.egress().is_some() || {
@@ -90,7 +90,7 @@ impl Servings {
     }
 }
 
-/// Replaces the rules of a sandbox that this process serves, or serves it with its upstreams.
+/// Replaces the rules of a sandbox that this process serves, or serves it with its upstreams and transforms.
 ///
 /// # Errors
 ///
@@ -102,6 +102,8 @@ pub(crate) async fn put_in_force(sandbox: &Sandbox, reach: Reach) -> sandbox::Re
     }
     let upstreams = reach.upstreams.iter().cloned();
     let serving = upstreams.fold(sandbox.serve_egress(rules), ServeEgress::upstream);
+    let transforms = reach.transforms.iter().cloned();
+    let serving = transforms.fold(serving, ServeEgress::host_transform);
     match tokio::time::timeout(ATTEMPT_TIMEOUT, serving).await {
         Ok(served) => served,
         Err(_elapsed) => Err(Error::Timeout {
