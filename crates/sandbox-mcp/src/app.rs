@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sandbox::{Client, Egress, NamedUpstream, SandboxBuilder};
+use sandbox::{Client, Egress, SandboxBuilder};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use crate::audit::Audit;
 use crate::config::McpConfig;
+use crate::egress::{choose_egress, describe_egress};
 use crate::error::McpError;
 use crate::failure::Failure;
 use crate::share::Share;
@@ -17,13 +18,11 @@ use crate::share::Share;
 /// attached to them.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 
-const NO_NETWORK: &str = " There is no network; only the operator of this server can change that.";
-
 /// What all sessions share.
 pub(crate) struct App {
     pub(crate) client: Client,
     pub(crate) config: McpConfig,
-    /// The rules that are served, with the upstreams. `None`: a sandbox has the network of its backend, if that has any.
+    /// The rules that are served, with the upstreams and the transforms. `None`: a sandbox has the network of its backend, if that has any.
     egress: Option<Egress>,
     pub(crate) audit: Arc<Audit>,
     pub(crate) share: Option<Share>,
@@ -93,26 +92,17 @@ impl App {
         };
         let upstreams = self.config.upstreams.iter().cloned();
         let builder = upstreams.fold(builder.egress(rules.clone()), SandboxBuilder::upstream);
-        (builder, true)
+        let transforms = self.config.transforms.iter().cloned();
+        (
+            transforms.fold(builder, SandboxBuilder::host_transform),
+            true,
+        )
     }
 
     /// Says what commands reach, if that is known.
     pub(crate) fn network_note(&self) -> String {
-        let upstreams = &self.config.upstreams;
-        match &self.egress {
-            Some(rules) if !rules.is_none() => format!(
-                " Programs that use the proxy in HTTPS_PROXY and HTTP_PROXY reach what these rules allow: {rules}. The rest \
-                 is refused with the status 403; only the operator of this server can change that.{}",
-                describe_upstreams(upstreams)
-            ),
-            Some(_) if !upstreams.is_empty() => format!(
-                "{} Nothing else can be reached; only the operator of this server can change that.",
-                describe_upstreams(upstreams)
-            ),
-            Some(_) => NO_NETWORK.to_owned(),
-            None if !self.client.capabilities().network => NO_NETWORK.to_owned(),
-            None => String::new(),
-        }
+        let has_network = self.client.capabilities().network;
+        describe_egress(self.egress.as_ref(), &self.config, has_network)
     }
 
     /// Waits for creations and deletions that are under way, up to a limit.
@@ -129,50 +119,4 @@ impl App {
             tracing::warn!("deletions have not finished in time; the sandboxes end by themselves");
         }
     }
-}
-
-/// Chooses the rules to be served: what the operator says, else the settings of the client, else none at all. Where sandboxes
-/// have no network, nothing needs no proxy.
-///
-/// # Errors
-///
-/// If the backend cannot enforce the rules, or if upstreams exclude each other.
-fn choose_egress(client: &Client, config: &McpConfig) -> Result<Option<Egress>, McpError> {
-    let invalid = |reason: String| McpError::Config {
-        option: "the egress",
-        reason,
-    };
-    NamedUpstream::check_all(&config.upstreams).map_err(|error| invalid(error.to_string()))?;
-    let capabilities = client.capabilities();
-    let of_settings = || client.sandbox().egress_rules().cloned();
-    let chosen = config.egress.clone().or_else(of_settings);
-    if config.backend_network && (chosen.is_some() || !config.upstreams.is_empty()) {
-        let reason = "there are rules or upstreams, which do not apply to sandboxes with the network of the backend; leave out \
-                      one of the two";
-        return Err(invalid(reason.to_owned()));
-    }
-    let is_default = chosen.is_none() && config.upstreams.is_empty();
-    if is_default && (config.backend_network || !capabilities.network) {
-        return Ok(None);
-    }
-    if capabilities.network && !capabilities.network_isolation && !config.unverified_egress {
-        return Err(invalid(format!(
-            "the backend {} cannot keep sandboxes from its network; use one that can, or let them have that network \
-             (--egress-backend)",
-            client.backend_name()
-        )));
-    }
-    Ok(Some(chosen.unwrap_or_else(Egress::none)))
-}
-
-/// The description of upstreams for a model. Their names are plain words.
-fn describe_upstreams(upstreams: &[NamedUpstream]) -> String {
-    if upstreams.is_empty() {
-        return String::new();
-    }
-    let names: Vec<&str> = upstreams.iter().map(NamedUpstream::name).collect();
-    format!(
-        " Programs reach these services by environment variables that are set for them, and need no key of their own: {}.",
-        names.join(", ")
-    )
 }

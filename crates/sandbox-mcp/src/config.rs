@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use sandbox::{Egress, Lifetime, NamedUpstream};
+use sandbox::{Egress, HostTransform, Lifetime, NamedUpstream};
 
 /// What the operator permits. The defaults suit one person and one model on one machine.
 #[derive(Debug, Clone)]
@@ -28,8 +28,10 @@ pub struct McpConfig {
     pub egress: Option<Egress>,
     /// HTTPS origins that a sandbox reaches by a name, with secrets that stay in this process. They need no rule.
     pub upstreams: Vec<NamedUpstream>,
-    /// Whether a sandbox without rules has the network of its backend: that of the Pods, on a cluster. Rules and upstreams
-    /// exclude it.
+    /// Hosts whose requests get secrets that stay in this process. A rule that allows each is added to those of `egress`.
+    pub transforms: Vec<HostTransform>,
+    /// Whether a sandbox without rules has the network of its backend: that of the Pods, on a cluster. Rules, upstreams and
+    /// transforms exclude it.
     pub backend_network: bool,
     /// Whether sandboxes with a network of their own, which can reach more than the rules allow, are accepted.
     pub unverified_egress: bool,
@@ -53,6 +55,7 @@ impl Default for McpConfig {
             ttl: Duration::from_secs(60 * 60),
             egress: None,
             upstreams: Vec::new(),
+            transforms: Vec::new(),
             backend_network: false,
             unverified_egress: false,
             share: None,

@@ -16,11 +16,12 @@
 //! # }
 //! ```
 
-// Imports point down: server uses tools, tools use sessions, and sessions use app. The others are leaves; install stands
-// alone.
+// Imports point down: server uses tools, tools use sessions, and sessions use app, which uses egress. The others are leaves;
+// install stands alone.
 mod app;
 mod audit;
 mod config;
+mod egress;
 mod error;
 mod failure;
 mod install;

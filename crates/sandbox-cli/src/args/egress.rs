@@ -77,18 +77,20 @@ impl EgressOptions {
         self.is_unverified
     }
 
-    /// The upstreams in these options.
-    pub(crate) fn upstreams(&self) -> &UpstreamOptions {
-        &self.upstreams
-    }
-
-    pub(crate) fn transforms(&self) -> &TransformOptions {
-        &self.transforms
-    }
-
     /// Whether anything gets credentials.
     pub(crate) fn has_credentials(&self) -> bool {
-        !self.upstreams().is_empty() || !self.transforms().is_empty()
+        !self.upstreams.is_empty() || !self.transforms.is_empty()
+    }
+
+    /// Returns the files that the options name, without reading them.
+    ///
+    /// # Errors
+    ///
+    /// If an option cannot be read.
+    pub(crate) fn find_files(&self) -> Result<Vec<&str>> {
+        let mut files = self.upstreams.find_files()?;
+        files.extend(self.transforms.find_files()?);
+        Ok(files)
     }
 
     /// Reads what gets credentials, and the secrets.

@@ -20,7 +20,7 @@ pub(crate) struct TransformOptions {
 }
 
 impl TransformOptions {
-    pub(crate) fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.transforms.is_empty()
     }
 
@@ -29,6 +29,19 @@ impl TransformOptions {
         let host = |text: &String| text.find(',').unwrap_or(text.len());
         let hosts = self.transforms.iter().map(|text| &text[..host(text)]);
         hosts.collect()
+    }
+
+    /// Returns the files that the options name, without reading them.
+    ///
+    /// # Errors
+    ///
+    /// If an option cannot be read.
+    pub(super) fn find_files(&self) -> Result<Vec<&str>> {
+        let mut files = Vec::new();
+        for text in &self.transforms {
+            files.extend(Description::parse(text)?.authorities);
+        }
+        Ok(files)
     }
 
     /// Reads the options, and the secrets and certificates where they say.

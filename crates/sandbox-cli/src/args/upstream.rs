@@ -37,7 +37,7 @@ pub(crate) struct UpstreamOptions {
 }
 
 impl UpstreamOptions {
-    pub(crate) fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.upstreams.is_empty()
     }
 
@@ -46,7 +46,7 @@ impl UpstreamOptions {
     /// # Errors
     ///
     /// If an option cannot be read.
-    pub(crate) fn find_files(&self) -> Result<Vec<&str>> {
+    pub(super) fn find_files(&self) -> Result<Vec<&str>> {
         let mut files = Vec::new();
         for text in &self.secrets {
             if let (_, Source::File(path)) = parse_secret(text)? {
@@ -59,20 +59,11 @@ impl UpstreamOptions {
         Ok(files)
     }
 
-    /// Reads the options, and the secrets and certificates where they say.
+    /// Reads the options, and the secrets and certificates where they say. Secrets may also be for something else, of these names.
     ///
     /// # Errors
     ///
-    /// If an option cannot be read, a secret is not where it should be, or one is for no upstream.
-    pub(crate) fn read(&self) -> Result<Vec<NamedUpstream>> {
-        self.read_besides(&[])
-    }
-
-    /// Reads the options where secrets may also be for something else, of these names.
-    ///
-    /// # Errors
-    ///
-    /// As [`read`](Self::read).
+    /// If an option cannot be read, a secret is not where it should be, or one is for nothing.
     pub(super) fn read_besides(&self, others: &[&str]) -> Result<Vec<NamedUpstream>> {
         let secrets: Vec<(&str, Source<'_>)> = self
             .secrets
@@ -286,7 +277,7 @@ mod tests {
             upstreams: own(upstreams),
             secrets: own(secrets),
         }
-        .read()
+        .read_besides(&[])
     }
 
     #[test]

@@ -98,6 +98,9 @@ fn what_sandboxes_reach_is_said_once_and_without_the_secret() {
     let secret = cli.write("secret", "sk-live-0123\u{e4}\n");
     let in_file = format!("openai=file:{}", secret.display());
     let upstream = ["mcp", "--egress-upstream", "openai"];
+    let certified = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
+    let authority = cli.write("ca.pem", certified.cert.pem());
+    let transform = format!("a.example,header=x-key,ca={}", authority.display());
     let run = |args: &[&str], isolation: &str, rules: Option<&str>| {
         let mut command = cli.command(args);
         command.env_remove("OPENAI_API_KEY");
@@ -128,6 +131,40 @@ fn what_sandboxes_reach_is_said_once_and_without_the_secret() {
             &["mcp", "--egress-backend", "--egress-upstream", "npm"],
             "auto",
             "cannot be used with",
+        ),
+        (
+            &["mcp", "--egress-backend", "--egress-transform", "a.example"],
+            "auto",
+            "cannot be used with",
+        ),
+        (
+            &["mcp", "--egress-transform", "a.example"],
+            "auto",
+            "has no secret",
+        ),
+        (
+            &[
+                "mcp",
+                "--egress-transform",
+                "a.example",
+                "--egress-secret",
+                "a.example=sk-live-0123",
+            ],
+            "auto",
+            "write NAME=env:VARIABLE",
+        ),
+        (
+            &[
+                "mcp",
+                "--egress-transform",
+                &transform,
+                "--egress-secret",
+                "a.example=env:PATH",
+                "--egress",
+                "internet",
+            ],
+            "auto",
+            "nearly every host",
         ),
         (
             &["mcp", "--egress-ask"],
@@ -285,6 +322,26 @@ fn an_installation_that_would_not_work_is_refused() {
                 "--",
                 "--egress-upstream",
                 "a,color=red",
+            ],
+            "no option \"color\"",
+        ),
+        (
+            &[
+                "cursor",
+                "--print",
+                "--",
+                "--egress-transform",
+                "a.example,ca=corp.pem",
+            ],
+            "absolute path in place of corp.pem",
+        ),
+        (
+            &[
+                "cursor",
+                "--print",
+                "--",
+                "--egress-transform",
+                "a.example,color=red",
             ],
             "no option \"color\"",
         ),

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use sandbox::{
-    Capabilities, Client, Defaults, Egress, Error, MockSandboxBackend, MockSessionSource,
-    NamedUpstream, Settings,
+    Capabilities, Client, Defaults, Egress, Error, HostTransform, MockSandboxBackend,
+    MockSessionSource, NamedUpstream, Settings,
 };
 use sandbox_mcp::{McpConfig, McpServer};
 use serde_json::{Value, json};
@@ -18,6 +18,7 @@ crate::cases![
     rules_are_the_operator_s_and_decisions_are_recorded,
     without_rules_there_is_no_network_and_that_is_said,
     a_secret_of_the_operator_is_used_and_not_had,
+    a_host_is_asked_by_its_own_name_with_a_secret_that_is_not_had,
     a_backend_with_a_network_keeps_sandboxes_from_it_unless_the_operator_says_so,
     what_cannot_be_kept_is_refused_at_the_start,
 ];
@@ -113,7 +114,9 @@ async fn without_rules_there_is_no_network_and_that_is_said() {
 
 /// An HTTPS server of this machine that remembers the heads of requests. Returns where it is, and the authority to trust.
 async fn start_https_server() -> (SocketAddr, String, Arc<Mutex<String>>) {
-    let certified = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let certified =
+        rcgen::generate_simple_self_signed(["127.0.0.1".to_owned(), "localhost".to_owned()])
+            .unwrap();
     let key = PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der());
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
@@ -146,8 +149,9 @@ async fn start_https_server() -> (SocketAddr, String, Arc<Mutex<String>>) {
     (address, certified.cert.pem(), heads)
 }
 
+const SECRET: &str = "sk-live-0123456789";
+
 async fn a_secret_of_the_operator_is_used_and_not_had() {
-    const SECRET: &str = "sk-live-0123456789";
     let (address, authority, heads) = start_https_server().await;
     let upstream = NamedUpstream::new("models", &format!("https://{address}/v1"))
         .unwrap()
@@ -185,6 +189,61 @@ print(urllib.request.urlopen(os.environ['MODELS_URL'] + '/chat', timeout=20).rea
     );
     let lines = world.audit_lines();
     let is_decision = |line: &Value| line["egress"]["rule"] == "upstream models";
+    assert!(lines.iter().any(is_decision), "{lines:?}");
+    assert!(!format!("{lines:?}").contains(SECRET));
+    world.finish().await;
+}
+
+async fn a_host_is_asked_by_its_own_name_with_a_secret_that_is_not_had() {
+    let (address, authority, heads) = start_https_server().await;
+    let host = format!("localhost:{}", address.port());
+    let transform = HostTransform::new(&host)
+        .unwrap()
+        .authorities(authority.as_bytes())
+        .unwrap()
+        .placeholder("API_KEY", SECRET)
+        .unwrap();
+    let mut world = World::start_with(|config, dir| {
+        config.egress = Some(Egress::none().allow(&address.to_string()).unwrap());
+        config.transforms = vec![transform];
+        config.audit = Some(dir.join("audit"));
+    })
+    .await;
+    let text = description(&mut world, "command_run").await;
+    for part in [
+        format!("none +{address} +{host}."),
+        format!(
+            "need none of their own: {host} (what is in API_KEY stands for the key in headers)."
+        ),
+    ] {
+        assert!(text.contains(&part), "{text}");
+    }
+    // A program that has the address built in. Those of this machine are not asked through a proxy otherwise.
+    let ask = format!(
+        "NO_PROXY= no_proxy= python3 -c \"
+import os, urllib.request
+headers = {{'Authorization': 'Bearer ' + os.environ['API_KEY']}}
+request = urllib.request.Request('https://{host}/v1/chat', headers=headers)
+print(urllib.request.urlopen(request, timeout=20).read().decode())
+\""
+    );
+    assert_eq!(world.run(&ask).await, "hello\n");
+    let head = heads.lock().unwrap().clone();
+    assert!(
+        head.starts_with("GET /v1/chat ")
+            && head.contains(&format!("authorization: Bearer {SECRET}")),
+        "{head}"
+    );
+    let visible = world
+        .run("env; cat /proc/[0-9]*/environ .sandbox/* 2>/dev/null; true")
+        .await;
+    assert!(
+        visible.contains("API_KEY=sbx-placeholder-") && !visible.contains(SECRET),
+        "{visible}"
+    );
+    let lines = world.audit_lines();
+    let rule = format!("allow {host} (with its transform)");
+    let is_decision = |line: &Value| line["egress"]["rule"] == rule.as_str();
     assert!(lines.iter().any(is_decision), "{lines:?}");
     assert!(!format!("{lines:?}").contains(SECRET));
     world.finish().await;
@@ -256,4 +315,48 @@ async fn what_cannot_be_kept_is_refused_at_the_start() {
         config.upstreams = vec![upstream.clone(), upstream];
     });
     assert!(twice.unwrap_err().to_string().contains("two of this name"));
+
+    type Configure = fn(&mut McpConfig);
+    let cases: [(Configure, &str); 5] = [
+        (
+            |config| config.egress = Some(Egress::internet()),
+            "nearly every host",
+        ),
+        (
+            |config| config.unverified_egress = true,
+            "--egress-unverified",
+        ),
+        (|config| config.backend_network = true, "leave out"),
+        (
+            |config| config.transforms.push(transform()),
+            "two for this host",
+        ),
+        (
+            |config| {
+                let upstream = NamedUpstream::new("a", "https://a.example").unwrap();
+                config.upstreams = vec![upstream.key_variable("API_KEY").unwrap()];
+            },
+            "an upstream sets it already",
+        ),
+    ];
+    for (configure, part) in cases {
+        let mut config = McpConfig::default();
+        config.transforms = vec![transform()];
+        configure(&mut config);
+        let refused = McpServer::new(client_of(dir.path()).await, config).map(drop);
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.contains(part), "{refused}");
+        assert!(!refused.contains(SECRET), "{refused}");
+    }
+}
+
+/// Authorities of this machine are not needed, and may be missing.
+fn transform() -> HostTransform {
+    let certified = rcgen::generate_simple_self_signed(["api.example".to_owned()]).unwrap();
+    HostTransform::new("api.example")
+        .unwrap()
+        .authorities(certified.cert.pem().as_bytes())
+        .unwrap()
+        .placeholder("API_KEY", SECRET)
+        .unwrap()
 }

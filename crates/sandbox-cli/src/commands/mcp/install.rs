@@ -143,8 +143,7 @@ fn check_options(options: &[String]) -> Result<()> {
     }
     options.refuse_unserved().context("after `--`")?;
     options.egress.rules(None).context("after `--`")?;
-    let files = options.egress.upstreams().find_files();
-    let files = files.context("after `--`")?;
+    let files = options.egress.find_files().context("after `--`")?;
     if let Some(file) = files.iter().find(|file| Path::new(file).is_relative()) {
         bail!(
             "after `--`: use an absolute path in place of {file}, because clients start the server in any directory"

@@ -95,6 +95,7 @@ const EXAMPLES: &str = "Examples:
   sandbox mcp --audit calls.jsonl
   sandbox mcp --egress packages --egress-allow api.example.com
   sandbox mcp --egress-upstream openai --egress-secret openai=file:/run/secrets/openai
+  sandbox mcp --egress-transform api.example.com,variable=API_KEY
   sandbox --backend k8s mcp --image python:3.12-slim --image node:22-slim --cpu 1 --memory 1Gi
   SANDBOX_MCP_TOKEN=$(openssl rand -hex 32) sandbox mcp --http 127.0.0.1:8931";
 
@@ -153,12 +154,12 @@ pub(crate) async fn run(args: Args, global: &Global, interrupts: &mut Interrupts
 impl Options {
     /// # Errors
     ///
-    /// If an egress rule, an upstream or its secret cannot be read.
+    /// If an egress rule, an upstream, a transform or a secret cannot be read.
     fn into_config(self, client: &Client) -> anyhow::Result<McpConfig> {
         self.refuse_unserved()?;
         let mut config = McpConfig::default();
         config.egress = self.egress.rules(client.sandbox().egress_rules())?;
-        config.upstreams = self.egress.upstreams().read()?;
+        (config.upstreams, config.transforms) = self.egress.read_credentials()?;
         config.backend_network = self.egress_backend;
         config.unverified_egress = self.egress.is_unverified();
         config.images = self.images;
@@ -176,16 +177,11 @@ impl Options {
 
     /// # Errors
     ///
-    /// If names are to be asked about, or hosts to be intercepted.
+    /// If names are to be asked about.
     fn refuse_unserved(&self) -> anyhow::Result<()> {
         if self.egress.is_asking() {
             bail!(
                 "--egress-ask cannot be used here, because a client is at the other end and no terminal; use rules"
-            );
-        }
-        if !self.egress.transforms().is_empty() {
-            bail!(
-                "--egress-transform cannot be used here; use --egress-upstream, which programs find by variables"
             );
         }
         Ok(())
