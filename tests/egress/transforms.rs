@@ -7,11 +7,11 @@ use base64::engine::general_purpose::STANDARD;
 use sandbox::{
     Dial, Egress, EgressEvent, HostTransform, Output, Resolve, Sandbox, SandboxBuilder, SandboxId,
 };
+use sandbox_testkit::https::{Answer, find_header, respond};
 use sandbox_testkit::peers;
 
 use crate::Outcome;
-use crate::index::serve_https_with;
-use crate::index::{Answer, Files, find_header, respond, serve_http, serve_https};
+use crate::index::{Files, serve_http, serve_https, serve_https_with};
 use crate::internet::Internet;
 use crate::leaks::{find_in_files, find_in_memory};
 use crate::world::World;

@@ -10,10 +10,11 @@ use sandbox::{
     Dial, Egress, EgressEvent, NamedUpstream, Output, Resolve, Sandbox, SandboxBuilder, SandboxId,
     UpstreamKind,
 };
+use sandbox_testkit::https::{Answer, find_header, respond};
 use sandbox_testkit::peers;
 
 use crate::Outcome;
-use crate::index::{Answer, Files, find_header, respond, serve_files, serve_https_with};
+use crate::index::{Files, serve_files, serve_https_with};
 use crate::internet::Internet;
 use crate::leaks::{find_in_files, find_in_memory};
 use crate::packages::wheel;

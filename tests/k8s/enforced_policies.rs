@@ -18,6 +18,7 @@ use sandbox::{
     SandboxId,
 };
 use sandbox_conformance::{Outcome, TestedBackend, cases};
+use sandbox_testkit::https::{Answer, find_header, respond};
 use sandbox_testkit::peers;
 use serde_json::Value;
 
@@ -26,7 +27,7 @@ use crate::command::CommandRunner;
 use crate::deploy_manifests::{self, CLIENT};
 use crate::egress::{admin, is_enforced};
 use crate::image_sshd;
-use crate::index::{Answer, Files, find_header, respond, serve_http, serve_https_with};
+use crate::index::{Files, serve_http, serve_https_with};
 use crate::internet::Internet;
 
 cases![

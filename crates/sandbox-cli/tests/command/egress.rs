@@ -4,6 +4,7 @@
 
 use std::io::{BufRead, BufReader};
 
+use crate::origin::Origin;
 use crate::support::terminal::Terminal;
 use crate::support::{Cli, code, stderr, stdout};
 
@@ -119,26 +120,6 @@ fn a_detached_sandbox_is_offline_unless_somebody_serves_it() {
     );
 }
 
-/// A server over TLS for one request. It prints its port, and answers whether the request had the secret.
-const SERVE: &str = r#"
-import http.server, ssl, sys
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        body = b"right" if self.headers.get_all("x-key") == [sys.argv[1]] and self.path == "/v1/models" else b"wrong"
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-    def log_message(self, *arguments):
-        pass
-server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
-context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-context.load_cert_chain("server.pem", "server.key")
-server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-print(server.server_address[1], flush=True)
-server.serve_forever()
-"#;
-
 /// Asks an upstream, and prints the answer and all variables.
 const ASK_UPSTREAM: &str = "python3 -c \"
 import os, urllib.request
@@ -150,21 +131,14 @@ print(urllib.request.urlopen(os.environ['MODELS_URL'] + '/models', timeout=20).r
 #[test]
 fn a_secret_stays_in_the_command() {
     let cli = Cli::new();
-    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    cli.write("server.pem", certified.cert.pem());
-    cli.write("server.key", certified.signing_key.serialize_pem());
     let secret = "sk-live-0123456789";
-    let mut server = std::process::Command::new("python3")
-        .args(["-c", SERVE, secret])
-        .current_dir(cli.path(""))
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut port = String::new();
-    BufReader::new(server.stdout.take().unwrap())
-        .read_line(&mut port)
-        .unwrap();
-    let port = port.trim();
+    let sent = format!("x-key: {secret}\r\n");
+    let origin = Origin::start(&cli, move |head| {
+        head.starts_with("GET /v1/models ")
+            && head.contains(&sent)
+            && head.matches("x-key: ").count() == 1
+    });
+    let port = origin.port;
     // The server is on this machine, which a rule has to allow.
     let allow = format!("127.0.0.1:{port}");
     let upstream = format!(
@@ -187,8 +161,6 @@ fn a_secret_stays_in_the_command() {
         ])
         .env("MODELS_SECRET", secret)
         .output();
-    server.kill().unwrap();
-    server.wait().unwrap();
     let output = output.unwrap();
     let text = stdout(&output) + &stderr(&output);
     assert!(text.ends_with("right\n"), "{text}");

@@ -13,6 +13,7 @@ mod jobs;
 mod lifecycle;
 mod mcp;
 mod odd_names;
+mod origin;
 mod pool;
 mod run;
 mod signals;

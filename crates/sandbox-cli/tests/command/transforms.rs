@@ -2,29 +2,8 @@
 
 #![cfg(unix)]
 
-use std::io::{BufRead, BufReader};
-
+use crate::origin::Origin;
 use crate::support::{Cli, code, stderr, stdout};
-
-/// A server over TLS. It prints its port, and answers whether a request had the secret.
-const SERVE: &str = r#"
-import http.server, ssl, sys
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        body = b"right" if self.headers.get_all("authorization") == ["Bearer " + sys.argv[1]] else b"wrong"
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-    def log_message(self, *arguments):
-        pass
-server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
-context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-context.load_cert_chain("server.pem", "server.key")
-server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-print(server.server_address[1], flush=True)
-server.serve_forever()
-"#;
 
 /// Asks the host by its own name, and prints all variables and the answer.
 const ASK: &str = r#"
@@ -38,21 +17,12 @@ print(urllib.request.urlopen(request, timeout=20).read().decode())
 #[test]
 fn a_secret_stays_in_the_command() {
     let cli = Cli::new();
-    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    cli.write("server.pem", certified.cert.pem());
-    cli.write("server.key", certified.signing_key.serialize_pem());
     let secret = "sk-live-0123456789";
-    let mut server = std::process::Command::new("python3")
-        .args(["-c", SERVE, secret])
-        .current_dir(cli.path(""))
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut port = String::new();
-    BufReader::new(server.stdout.take().unwrap())
-        .read_line(&mut port)
-        .unwrap();
-    let port = port.trim();
+    let sent = format!("authorization: Bearer {secret}\r\n");
+    let origin = Origin::start(&cli, move |head| {
+        head.contains(&sent) && head.matches("authorization: ").count() == 1
+    });
+    let port = origin.port;
     let transform = format!("localhost:{port},variable=API_KEY,ca=server.pem");
     // The server is on this machine, which a rule has to allow.
     let (allow, url) = (
@@ -65,8 +35,6 @@ fn a_secret_stays_in_the_command() {
         .args(["--", "python3", "-c", ASK, &url])
         .env("API_KEY", secret)
         .output();
-    server.kill().unwrap();
-    server.wait().unwrap();
     let output = output.unwrap();
     let text = stdout(&output) + &stderr(&output);
     assert!(text.ends_with("right\n"), "{text}");

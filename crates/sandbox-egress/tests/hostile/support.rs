@@ -10,18 +10,16 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rustls::pki_types::PrivatePkcs8KeyDer;
 use sandbox_egress::{
     Ask, Dial, Egress, EgressEvent, EgressEvents, EgressOutcome, Limits, NamedUpstream, Proxy,
     Resolve, Upstream,
 };
+use sandbox_testkit::https::{HttpsOrigin, OriginStream};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
 /// How long anything may take that is expected to happen.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -136,32 +134,16 @@ impl World {
         &self,
         address: &str,
         name: &str,
-    ) -> (mpsc::UnboundedReceiver<TlsStream<TcpStream>>, String) {
-        let certified = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
-        let key = PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der());
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certified.cert.der().clone()], key.into())
-            .unwrap();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let place = listener.local_addr().unwrap();
-        self.put(address, place);
+    ) -> (mpsc::UnboundedReceiver<OriginStream>, String) {
+        let origin = HttpsOrigin::bind(&[name]).await.unwrap();
+        self.put(address, origin.address());
+        let authority = origin.authority();
         let (sender, receiver) = mpsc::unbounded_channel();
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let (acceptor, sender) = (acceptor.clone(), sender.clone());
-                tokio::spawn(async move {
-                    if let Ok(stream) = acceptor.accept(stream).await {
-                        drop(sender.send(stream));
-                    }
-                });
-            }
+        origin.serve(move |stream| {
+            drop(sender.send(stream));
+            std::future::ready(())
         });
-        (receiver, certified.cert.pem())
+        (receiver, authority)
     }
 
     /// As [`serve`](Self::serve), with TLS. Returns the authority to trust as well.

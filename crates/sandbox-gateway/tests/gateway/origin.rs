@@ -2,11 +2,8 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 
-use rustls::pki_types::PrivatePkcs8KeyDer;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use sandbox_testkit::https::{Heads, HttpsOrigin};
 
 use crate::support::World;
 
@@ -19,44 +16,17 @@ pub(crate) struct Origin {
     pub(crate) authority: String,
     /// The file of the secret.
     pub(crate) secret: String,
-    /// The heads of the requests.
-    heads: Arc<Mutex<String>>,
+    heads: Heads,
     _directory: tempfile::TempDir,
 }
 
 impl Origin {
     pub(crate) async fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let names = ["127.0.0.1".to_owned(), "localhost".to_owned()];
-        let certified = rcgen::generate_simple_self_signed(names).unwrap();
-        let key = PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der());
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certified.cert.der().clone()], key.into())
+        let origin = HttpsOrigin::bind(&["127.0.0.1", "localhost"])
+            .await
             .unwrap();
-        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let heads = Arc::new(Mutex::new(String::new()));
-        let seen = Arc::clone(&heads);
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let Ok(mut stream) = acceptor.accept(stream).await else {
-                    continue;
-                };
-                let mut head = [0; 4096];
-                let read = stream.read(&mut head).await.unwrap_or(0);
-                let head = String::from_utf8_lossy(&head[..read]).into_owned();
-                seen.lock().unwrap().push_str(&head);
-                let reply =
-                    b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello";
-                let _written = stream.write_all(reply).await;
-                let _ended = stream.shutdown().await;
-            }
-        });
+        let (address, authority) = (origin.address(), origin.authority());
         let write = |name: &str, content: &str| {
             let path = directory.path().join(name);
             std::fs::write(&path, content).unwrap();
@@ -64,9 +34,9 @@ impl Origin {
         };
         Self {
             address,
-            authority: write("ca.pem", &certified.cert.pem()),
+            authority: write("ca.pem", &authority),
             secret: write("secret", &format!("{SECRET}\n")),
-            heads,
+            heads: origin.answer_with_text("hello"),
             _directory: directory,
         }
     }
@@ -74,15 +44,15 @@ impl Origin {
     /// How many requests there were. Each had the secret.
     pub(crate) fn count_requests(&self) -> usize {
         let with_secret = self.count_requests_with_secret();
-        let heads = self.heads.lock().unwrap();
-        assert_eq!(with_secret, heads.matches("GET /v1/chat ").count());
+        let all = self.heads.text().matches("GET /v1/chat ").count();
+        assert_eq!(with_secret, all);
         with_secret
     }
 
     /// How many requests had the secret.
     pub(crate) fn count_requests_with_secret(&self) -> usize {
         let sent = format!("authorization: Bearer {SECRET}\r\n");
-        self.heads.lock().unwrap().matches(&sent).count()
+        self.heads.text().matches(&sent).count()
     }
 }
 

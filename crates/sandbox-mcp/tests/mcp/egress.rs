@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use rustls::pki_types::PrivatePkcs8KeyDer;
 use sandbox::{
     Capabilities, Client, Defaults, Egress, Error, HostTransform, MockSandboxBackend,
     MockSessionSource, NamedUpstream, Settings,
 };
 use sandbox_mcp::{McpConfig, McpServer};
+use sandbox_testkit::https::HttpsOrigin;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -112,47 +112,19 @@ async fn without_rules_there_is_no_network_and_that_is_said() {
     world.finish().await;
 }
 
-/// An HTTPS server of this machine that remembers the heads of requests. Returns where it is, and the authority to trust.
-async fn start_https_server() -> (SocketAddr, String, Arc<Mutex<String>>) {
-    let certified =
-        rcgen::generate_simple_self_signed(["127.0.0.1".to_owned(), "localhost".to_owned()])
-            .unwrap();
-    let key = PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der());
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certified.cert.der().clone()], key.into())
-        .unwrap();
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let heads = Arc::new(Mutex::new(String::new()));
-    let seen = Arc::clone(&heads);
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let Ok(mut stream) = acceptor.accept(stream).await else {
-                continue;
-            };
-            let mut head = [0; 4096];
-            let read = stream.read(&mut head).await.unwrap_or(0);
-            seen.lock()
-                .unwrap()
-                .push_str(&String::from_utf8_lossy(&head[..read]));
-            let response =
-                b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello";
-            let _written = stream.write_all(response).await;
-            let _ended = stream.shutdown().await;
-        }
-    });
-    (address, certified.cert.pem(), heads)
-}
-
 const SECRET: &str = "sk-live-0123456789";
 
+/// An HTTPS origin of this machine, where it is, and the authority to trust.
+async fn start_origin() -> (HttpsOrigin, SocketAddr, String) {
+    let origin = HttpsOrigin::bind(&["127.0.0.1", "localhost"]).await;
+    let origin = origin.unwrap();
+    let (address, authority) = (origin.address(), origin.authority());
+    (origin, address, authority)
+}
+
 async fn a_secret_of_the_operator_is_used_and_not_had() {
-    let (address, authority, heads) = start_https_server().await;
+    let (origin, address, authority) = start_origin().await;
+    let heads = origin.answer_with_text("hello");
     let upstream = NamedUpstream::new("models", &format!("https://{address}/v1"))
         .unwrap()
         .authorities(authority.as_bytes())
@@ -174,7 +146,7 @@ import os, urllib.request
 print(urllib.request.urlopen(os.environ['MODELS_URL'] + '/chat', timeout=20).read().decode())
 \"";
     assert_eq!(world.run(ask).await, "hello\n");
-    let head = heads.lock().unwrap().clone();
+    let head = heads.text();
     assert!(
         head.starts_with("GET /v1/chat ")
             && head.contains(&format!("authorization: Bearer {SECRET}")),
@@ -195,7 +167,8 @@ print(urllib.request.urlopen(os.environ['MODELS_URL'] + '/chat', timeout=20).rea
 }
 
 async fn a_host_is_asked_by_its_own_name_with_a_secret_that_is_not_had() {
-    let (address, authority, heads) = start_https_server().await;
+    let (origin, address, authority) = start_origin().await;
+    let heads = origin.answer_with_text("hello");
     let host = format!("localhost:{}", address.port());
     let transform = HostTransform::new(&host)
         .unwrap()
@@ -228,7 +201,7 @@ print(urllib.request.urlopen(request, timeout=20).read().decode())
 \""
     );
     assert_eq!(world.run(&ask).await, "hello\n");
-    let head = heads.lock().unwrap().clone();
+    let head = heads.text();
     assert!(
         head.starts_with("GET /v1/chat ")
             && head.contains(&format!("authorization: Bearer {SECRET}")),
