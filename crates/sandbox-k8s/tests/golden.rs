@@ -115,16 +115,10 @@ fn an_uploaded_server_gets_a_volume_where_that_costs_nothing_or_is_needed() {
         let names = spec.volumes.unwrap_or_default().into_iter();
         names.map(|volume| volume.name).collect::<Vec<_>>()
     };
-    let main = |fields: serde_json::Value| {
-        let mut main = json!({"name": "sandbox"});
-        main.as_object_mut()
-            .unwrap()
-            .extend(fields.as_object().unwrap().clone());
-        json!({"containers": [main]})
-    };
     assert_eq!(volumes(json!({"hostname": "box"})), [""; 0]);
-    let read_only = main(json!({"securityContext": {"readOnlyRootFilesystem": true}}));
-    assert_eq!(volumes(read_only), ["sandbox-server"]);
+    let context = json!({"readOnlyRootFilesystem": true});
+    let main = json!({"name": "sandbox", "securityContext": context});
+    assert_eq!(volumes(json!({"containers": [main]})), ["sandbox-server"]);
     let another = json!({"volumes": [{"name": "data", "emptyDir": {}}]});
     assert_eq!(volumes(another).len(), 2);
     // What a patch adds may rely on the volume.

@@ -207,7 +207,7 @@ fn what_another_sandbox_has_left_in_the_image_is_never_run() {
         let server = container.directory.path().join("sandbox-sshd");
         std::fs::write(&server, "#!/bin/sh\nexit 7\n").unwrap();
         std::fs::write(container.directory.path().join("waiting"), "1 other\n").unwrap();
-        // The script finds nobody that waits for it.
+        // No process waits yet.
         assert_eq!(container.send("early", &[]), "early", "{shell:?}");
         let mut waiting = container.wait("30");
         let content = SERVER.as_bytes();
