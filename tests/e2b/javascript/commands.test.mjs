@@ -5,13 +5,13 @@ import { after, before, test } from 'node:test'
 
 import { CommandExitError, InvalidArgumentError, NotFoundError, Sandbox, TimeoutError } from 'e2b'
 
-import { killLater, run, testSince, waitUntil } from './support.mjs'
+import { run, testSince, waitUntil } from './support.mjs'
 
 let sandbox
 before(async () => {
   sandbox = await Sandbox.create({ metadata: { run } })
 })
-after(() => killLater(sandbox))
+after(() => sandbox.kill())
 
 test('result', async () => {
   const result = await sandbox.commands.run('echo out; echo err >&2')

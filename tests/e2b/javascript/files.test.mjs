@@ -6,14 +6,14 @@ import { after, before, beforeEach, test } from 'node:test'
 
 import { FileType, InvalidArgumentError, NotFoundError, Sandbox } from 'e2b'
 
-import { killLater, run, testSince, waitUntil } from './support.mjs'
+import { run, testSince, waitUntil } from './support.mjs'
 
 const binary = Uint8Array.from({ length: 16_384 }, (_, index) => index % 256)
 let sandbox, directory
 before(async () => {
   sandbox = await Sandbox.create({ metadata: { run } })
 })
-after(() => killLater(sandbox))
+after(() => sandbox.kill())
 beforeEach(async () => {
   const home = (await sandbox.commands.run('echo -n ~')).stdout
   directory = `${home}/${randomUUID()}`

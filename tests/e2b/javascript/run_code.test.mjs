@@ -5,13 +5,13 @@ import { after, before, test } from 'node:test'
 
 import { Sandbox } from '@e2b/code-interpreter'
 
-import { killLater, run } from './support.mjs'
+import { run } from './support.mjs'
 
 let sandbox
 before(async () => {
   sandbox = await Sandbox.create({ metadata: { run } })
 })
-after(() => killLater(sandbox))
+after(() => sandbox.kill())
 
 test('result and output', async () => {
   const execution = await sandbox.runCode("import sys\nprint('out')\nprint('err', file=sys.stderr)\n6 * 7")

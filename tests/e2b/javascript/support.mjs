@@ -34,7 +34,7 @@ export function testSince(version, ...definition) {
 const killed = []
 after(() => Promise.all(killed))
 
-/** Kill a sandbox while the next tests run: a cluster may take ten seconds for each. The end waits for it. */
+/** Kill the sandbox of a test while the next tests run: a cluster may take ten seconds for each. The end waits for it. */
 export function killLater(sandbox) {
   killed.push(sandbox.kill())
 }
