@@ -40,8 +40,8 @@ test('the timeout moves the end in both directions', async (t) => {
 })
 
 test('a sandbox ends at its timeout', async (t) => {
-  const sandbox = await createSandbox(t, { timeoutMs: 3000 })
-  await waitUntil(async () => !(await sandbox.isRunning()), 15_000, 'the end of the sandbox')
+  const sandbox = await createSandbox(t, { timeoutMs: 8000 })
+  await waitUntil(async () => !(await sandbox.isRunning()), 20_000, 'the end of the sandbox')
 })
 
 test('connect uses the same sandbox', async (t) => {
@@ -86,9 +86,9 @@ testSince('2.45.0', 'pause and resume keep processes and files', async (t) => {
 })
 
 testSince('2.45.0', 'auto-pause at the timeout', async (t) => {
-  const sandbox = await createSandbox(t, { timeoutMs: 3000, lifecycle: { onTimeout: 'pause' } })
+  const sandbox = await createSandbox(t, { timeoutMs: 8000, lifecycle: { onTimeout: 'pause' } })
   await sandbox.files.write('kept', 'content')
-  await waitUntil(async () => (await sandbox.getInfo()).state === 'paused', 15_000, 'the pause')
+  await waitUntil(async () => (await sandbox.getInfo()).state === 'paused', 20_000, 'the pause')
   const resumed = await Sandbox.connect(sandbox.sandboxId, { timeoutMs: 60_000 })
   assert.equal(await resumed.files.read('kept'), 'content')
 })

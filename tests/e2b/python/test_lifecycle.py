@@ -64,9 +64,9 @@ def test_set_timeout_moves_the_end_in_both_directions(fresh):
 
 
 def test_sandbox_ends_at_its_timeout(create):
-    sandbox = create(timeout=3)
+    sandbox = create(timeout=8)
     assert sandbox.is_running()
-    wait_until(lambda: not sandbox.is_running(), 15, "the end of the sandbox")
+    wait_until(lambda: not sandbox.is_running(), 20, "the end of the sandbox")
     assert sandbox.kill() is False
 
 

@@ -89,10 +89,10 @@ def test_list_by_state(create):
 
 
 def test_time_stands_still(create):
-    sandbox = create(timeout=3)
+    sandbox = create(timeout=8)
     sandbox.pause()
     begin = datetime.now(timezone.utc)
-    wait_until(lambda: datetime.now(timezone.utc) - begin > timedelta(seconds=5), what="a pause of 5 s")
+    wait_until(lambda: datetime.now(timezone.utc) - begin > timedelta(seconds=10), 15, "a pause of 10 s")
     resumed = Sandbox.connect(sandbox.sandbox_id, timeout=60)
     assert resumed.commands.run("echo alive").stdout == "alive\n"
 
@@ -106,18 +106,18 @@ def test_connect_sets_the_timeout_anew(create):
 
 
 def test_auto_pause_at_the_timeout(create):
-    sandbox = create(timeout=3, lifecycle={"on_timeout": "pause"})
+    sandbox = create(timeout=8, lifecycle={"on_timeout": "pause"})
     assert sandbox.get_info().lifecycle["on_timeout"] == "pause"
     sandbox.files.write("kept", "content")
-    wait_until(lambda: sandbox.get_info().state == SandboxState.PAUSED, 15, "the pause")
+    wait_until(lambda: sandbox.get_info().state == SandboxState.PAUSED, 20, "the pause")
     assert sandbox.is_running() is False
     assert Sandbox.connect(sandbox.sandbox_id, timeout=60).files.read("kept") == "content"
 
 
 def test_auto_resume_on_use(create):
-    sandbox = create(timeout=3, lifecycle={"on_timeout": "pause", "auto_resume": True})
+    sandbox = create(timeout=8, lifecycle={"on_timeout": "pause", "auto_resume": True})
     sandbox.files.write("kept", "content")
-    wait_until(lambda: sandbox.get_info().state == SandboxState.PAUSED, 15, "the pause")
+    wait_until(lambda: sandbox.get_info().state == SandboxState.PAUSED, 20, "the pause")
     assert sandbox.files.read("kept") == "content"
     assert sandbox.get_info().state == SandboxState.RUNNING
 
