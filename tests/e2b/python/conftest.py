@@ -1,5 +1,6 @@
 """What every test needs: settings, sandboxes that are deleted again, and waiting for a condition."""
 
+import gc
 import os
 import time
 import uuid
@@ -15,6 +16,10 @@ SETTINGS = ("E2B_API_KEY", "E2B_API_URL", "E2B_SANDBOX_URL", "SANDBOX_TEST_OTHER
 
 RUN = uuid.uuid4().hex
 """Marks the sandboxes of this run, so that none outlives it."""
+
+# httpcore's pool of connections waits for itself forever if the collector closes a stream that was left unread while the
+# same thread holds the pool's lock. So the collector runs between modules only.
+gc.disable()
 
 KILLS = ThreadPoolExecutor(16)
 KILLED = []
@@ -60,6 +65,13 @@ def killed():
     yield
     for kill in KILLED:
         kill.result()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def collected():
+    """Collects what the tests of a module have left."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture
