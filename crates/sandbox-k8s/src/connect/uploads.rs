@@ -1,6 +1,7 @@
 //! The uploads of SSH servers into Pods: makes them, and lets connections wait for them.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -39,12 +40,30 @@ pub(crate) struct Uploads {
     /// How long containers take to start, after the Pod was scheduled.
     startup_times: StartupTimes,
     permits: Semaphore,
+    /// How many run at present. There may be thousands of states.
+    running: AtomicUsize,
     states: Mutex<HashMap<Uid, Entry>>,
 }
 
 struct Entry {
     state: watch::Sender<State>,
     since: Instant,
+}
+
+/// Is counted until it is dropped.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +85,7 @@ impl Uploads {
             grace: options.startup_grace,
             startup_times: StartupTimes::new(&injection),
             permits: Semaphore::new(MAX_CONCURRENT),
+            running: AtomicUsize::new(0),
             states: Mutex::default(),
         }
     }
@@ -92,6 +112,7 @@ impl Uploads {
         deadline: Instant,
     ) {
         let started = Instant::now();
+        let _counted = Counted::new(&self.running);
         let attempts = self.attempt_until(watch, id, uid, nonce, deadline);
         let state = match attempts.await {
             Some(Err(failure)) => State::Failed(failure),
@@ -192,10 +213,7 @@ impl Uploads {
 
     /// Returns how many attempts each upload may make before its container is known to run.
     fn early_limit(&self) -> usize {
-        let states = self.lock();
-        let pending = states.values().map(|entry| entry.state.borrow());
-        let pending = pending.filter(|state| **state == State::Pending).count();
-        MAX_EARLY_ATTEMPTS / pending.max(1)
+        MAX_EARLY_ATTEMPTS / self.running.load(Ordering::Relaxed).max(1)
     }
 
     /// Waits until the server of an instance is there, if this client uploads it.
