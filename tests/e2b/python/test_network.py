@@ -1,4 +1,4 @@
-"""What a sandbox may reach: nothing is allowed by the templates of these tests, so a request can only be told so.
+"""What a sandbox may reach. The templates of these tests allow nothing, so each request is refused.
 
 `SANDBOX_TEST_ANSWERING` is the address of a server that answers where rules are not enforced.
 """
