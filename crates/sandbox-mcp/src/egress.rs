@@ -45,7 +45,7 @@ pub(crate) fn choose_egress(
             client.backend_name()
         )));
     }
-    let mut rules = chosen.unwrap_or_else(Egress::none);
+    let rules = chosen.unwrap_or_else(Egress::none);
     if let Some(transform) = transforms.first() {
         HostTransform::check_rules(&rules).map_err(refused)?;
         if config.unverified_egress {
@@ -56,10 +56,7 @@ pub(crate) fn choose_egress(
             )));
         }
     }
-    for transform in transforms {
-        rules = rules.allow(&transform.host()).map_err(refused)?;
-    }
-    Ok(Some(rules))
+    Ok(Some(HostTransform::add_rules(transforms, rules)))
 }
 
 /// Says to a model what commands reach, if that is known. `rules` are those that are served.

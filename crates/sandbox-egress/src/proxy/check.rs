@@ -24,6 +24,20 @@ impl HostTransform {
             .map(drop)
     }
 
+    /// Returns the rules with one for each host of these that is not allowed yet. A rule that denies is stronger.
+    pub fn add_rules(transforms: &[Self], rules: Egress) -> Egress {
+        transforms.iter().fold(rules, |rules, transform| {
+            let host = transform.host();
+            // The host and port of a transform is always a rule. If it were none, the host would stay refused.
+            match Egress::none().allow(&host) {
+                Ok(needed) if needed.find_excess(&rules).is_some() => {
+                    rules.clone().allow(&host).unwrap_or(rules)
+                }
+                Ok(_) | Err(_) => rules,
+            }
+        })
+    }
+
     /// Refuses rules under which a secret that is added to requests protects nothing: whoever may ask every host can ask one that
     /// passes on what the secret gives.
     ///
@@ -95,6 +109,19 @@ mod tests {
                 .unwrap_err()
                 .to_string();
             assert!(error.contains(message), "{error}");
+        }
+    }
+
+    #[test]
+    fn only_hosts_that_are_not_allowed_get_rules() {
+        let hosts = ["a.example", "b.example:8443"].map(|host| HostTransform::new(host).unwrap());
+        for (rules, expected) in [
+            ("none", "none +a.example:443 +b.example:8443"),
+            ("none +*.example:443", "none +*.example:443 +b.example:8443"),
+            ("open", "open"),
+        ] {
+            let all = HostTransform::add_rules(&hosts, rules.parse().unwrap());
+            assert_eq!(all.to_string(), expected);
         }
     }
 

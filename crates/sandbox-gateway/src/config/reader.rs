@@ -131,7 +131,7 @@ impl<'m> Fields<'m> {
         self.values.remove(name).filter(|value| !value.is_null())
     }
 
-    /// Whether the field was there.
+    /// Reports a mistake in a field.
     pub(super) fn refuse<T>(&mut self, name: &str, mistake: &str) -> Option<T> {
         let place = self.place(name);
         self.mistakes.add(&place, mistake);
@@ -143,6 +143,18 @@ impl<'m> Fields<'m> {
         match result {
             Ok(value) => Some(value),
             Err(error) => self.refuse(name, &error.to_string()),
+        }
+    }
+
+    /// Changes what was read so far by a field. After a mistake it stays as it was.
+    pub(super) fn change<T: Clone>(
+        &mut self,
+        read: &mut Option<T>,
+        name: &str,
+        change: impl FnOnce(T) -> Result<T, sandbox::Error>,
+    ) {
+        if let Some(former) = read.take() {
+            *read = self.keep(name, change(former.clone())).or(Some(former));
         }
     }
 

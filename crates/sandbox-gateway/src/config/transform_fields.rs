@@ -21,7 +21,7 @@ pub(super) fn read_transforms(
         let before = egress.mistakes().0.len();
         let path = egress.place(&format!("transforms.{host}"));
         let read = read_transform(&host, value, &path, egress);
-        // One that lacks something would be reported once more.
+        // An incomplete one is left out of the check below, which would report it again.
         let is_right = egress.mistakes().0.len() == before;
         transforms.extend(read.filter(|_| is_right));
     }
@@ -68,27 +68,28 @@ fn read_transform(
         _ => None,
     };
     let mut transform = plain;
-    let mut change =
-        |field: &'static str, changed: &dyn Fn(HostTransform) -> sandbox::Result<HostTransform>| {
-            // After a mistake there is nothing more to change.
-            if let Some(former) = transform.take() {
-                transform = fields.keep(field, changed(former.clone())).or(Some(former));
-            }
-        };
     if let Some(pem) = &certificates {
-        change("ca", &|transform| transform.authorities(pem.as_bytes()));
+        fields.change(&mut transform, "ca", |transform| {
+            transform.authorities(pem.as_bytes())
+        });
     }
     if let Some(secret) = secret.as_deref() {
         for variable in &variables {
-            change("variables", &|transform| {
+            fields.change(&mut transform, "variables", |transform| {
                 transform.placeholder(variable, secret)
             });
         }
         match (&header, &user) {
-            (Some(header), None) => change("header", &|transform| transform.header(header, secret)),
-            (None, Some(user)) => change("user", &|transform| transform.basic(user, secret)),
+            (Some(header), None) => fields.change(&mut transform, "header", |transform| {
+                transform.header(header, secret)
+            }),
+            (None, Some(user)) => fields.change(&mut transform, "user", |transform| {
+                transform.basic(user, secret)
+            }),
             (None, None) if variables.is_empty() => {
-                change("secret", &|transform| transform.bearer(secret))
+                fields.change(&mut transform, "secret", |transform| {
+                    transform.bearer(secret)
+                })
             }
             (None, None) | (Some(_), Some(_)) => {}
         }

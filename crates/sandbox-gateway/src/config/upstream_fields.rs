@@ -50,34 +50,35 @@ fn read_upstream(
         (Some(upstream), Some(kind)) => Some(upstream.kind(kind)),
         (described, _) => described,
     };
-    let mut change =
-        |field: &'static str, changed: &dyn Fn(NamedUpstream) -> sandbox::Result<NamedUpstream>| {
-            // After a mistake there is nothing more to change.
-            if let Some(former) = upstream.take() {
-                upstream = fields.keep(field, changed(former.clone())).or(Some(former));
-            }
-        };
     for variable in &variables {
-        change("variables", &|upstream| upstream.variable(variable));
+        fields.change(&mut upstream, "variables", |upstream| {
+            upstream.variable(variable)
+        });
     }
     for variable in &key_variables {
-        change("key-variables", &|upstream| upstream.key_variable(variable));
+        fields.change(&mut upstream, "key-variables", |upstream| {
+            upstream.key_variable(variable)
+        });
     }
     if let Some(pem) = &certificates {
-        change("ca", &|upstream| upstream.authorities(pem.as_bytes()));
+        fields.change(&mut upstream, "ca", |upstream| {
+            upstream.authorities(pem.as_bytes())
+        });
     }
     match (&secret, &header, &user) {
         (_, Some(_), Some(_)) => {
             fields.refuse::<()>("user", "there is a header, too; leave one out");
         }
-        (Some(secret), Some(header), None) => change("secret", &|upstream| {
+        (Some(secret), Some(header), None) => fields.change(&mut upstream, "secret", |upstream| {
             upstream.header(header, secret.as_str())
         }),
-        (Some(secret), None, Some(user)) => {
-            change("secret", &|upstream| upstream.basic(user, secret.as_str()))
-        }
+        (Some(secret), None, Some(user)) => fields.change(&mut upstream, "secret", |upstream| {
+            upstream.basic(user, secret.as_str())
+        }),
         (Some(secret), None, None) => {
-            change("secret", &|upstream| upstream.secret(secret.as_str()));
+            fields.change(&mut upstream, "secret", |upstream| {
+                upstream.secret(secret.as_str())
+            });
         }
         (None, _, _) => {}
     }

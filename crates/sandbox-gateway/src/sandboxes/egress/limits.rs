@@ -72,7 +72,8 @@ impl EgressLimits {
                 Some(rules) => Some(rules.clone()),
             };
             let rules = template.egress.clone().or(unset);
-            let rules = rules.map(|rules| allow_hosts(rules, &template.transforms));
+            // Hosts with a transform need theirs also among the rules that replace these later.
+            let rules = rules.map(|rules| HostTransform::add_rules(&template.transforms, rules));
             let upstreams = template.upstreams.clone().into();
             let transforms = template.transforms.clone().into();
             (name.clone(), Reach::new(rules, upstreams, transforms))
@@ -116,12 +117,4 @@ impl EgressLimits {
         let transforms = reach.transforms.iter().cloned();
         transforms.fold(sandbox, SandboxBuilder::host_transform)
     }
-}
-
-/// Adds the rules that hosts with a transform need, also among those that replace others later.
-pub(super) fn allow_hosts(rules: Egress, transforms: &[HostTransform]) -> Egress {
-    transforms.iter().fold(rules, |rules, transform| {
-        // The host and port of a transform is always a rule.
-        rules.clone().allow(&transform.host()).unwrap_or(rules)
-    })
 }

@@ -103,7 +103,6 @@ fn for_all_ports(host: &str) -> String {
 mod tests {
     use sandbox::{HostTransform, NamedUpstream};
 
-    use super::super::limits::allow_hosts;
     use super::*;
 
     fn wish(access: Option<bool>, allow: &[&str], deny: &[&str]) -> EgressWish {
@@ -240,7 +239,7 @@ mod tests {
                 false,
             ),
         ] {
-            let limit = allow_hosts(Egress::none(), &transforms);
+            let limit = HostTransform::add_rules(&transforms, Egress::none());
             let template = Reach::new(Some(limit), [].into(), transforms.to_vec().into());
             let reach = narrow(template, &wish).unwrap();
             assert_eq!(reach.rules.as_ref().unwrap().to_string(), rules);

@@ -67,7 +67,8 @@ impl EgressSetup {
             ));
         }
         let lifetime = self.lifetime.unwrap_or(UNKNOWN_LIFETIME);
-        let mut builder = Proxy::builder(self.all_rules()?)
+        let rules = self.rules.clone().unwrap_or_else(Egress::none);
+        let mut builder = Proxy::builder(HostTransform::add_rules(&self.transforms, rules))
             .refuse(self.refused.iter().copied())
             .upstreams(self.upstreams.iter().cloned())?
             .transforms(self.transforms.iter().cloned(), lifetime)?;
@@ -77,18 +78,6 @@ impl EgressSetup {
                 .dialer(Arc::clone(dialer));
         }
         Ok(builder)
-    }
-
-    /// The rules, with one for each host that has a transform, unless it is allowed already.
-    fn all_rules(&self) -> Result<Egress> {
-        let mut rules = self.rules.clone().unwrap_or_else(Egress::none);
-        for host in self.transforms.iter().map(HostTransform::host) {
-            let needed = Egress::none().allow(&host)?;
-            if needed.find_excess(&rules).is_some() {
-                rules = rules.allow(&host)?;
-            }
-        }
-        Ok(rules)
     }
 
     /// Whether the backend has to keep the sandbox from its network, which is then proved from inside.
