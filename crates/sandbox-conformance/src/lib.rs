@@ -54,6 +54,7 @@
 
 mod case;
 pub mod commands;
+pub mod dropped_creations;
 pub mod dropped_trees;
 pub mod files;
 pub mod guest_files;
@@ -89,6 +90,7 @@ pub fn trials(backend: &TestedBackend, runtime: &Handle) -> Vec<Trial> {
         jobs::cases(),
         lifecycle::cases(),
         moving_trees::cases(),
+        dropped_creations::cases(),
         dropped_trees::cases(),
         odd_input::cases(),
         pausing::cases(),

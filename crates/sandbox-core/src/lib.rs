@@ -21,6 +21,7 @@ mod error;
 mod escaped;
 mod file_path;
 mod id;
+mod leftovers;
 mod message_filter;
 #[doc(hidden)]
 pub mod metrics;
@@ -49,6 +50,7 @@ pub use error::{
 pub use escaped::{Escaped, is_misleading};
 pub use file_path::FilePath;
 pub use id::{JobId, PoolName, SandboxId, Uid};
+pub use leftovers::{Leftover, Leftovers, TrackedWork, WorkWaiter};
 pub use message_filter::MessageFilter;
 pub use nearest::nearest;
 pub use quantity::{ByteSize, Cpu};

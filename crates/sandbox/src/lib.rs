@@ -84,7 +84,6 @@ mod backends;
 mod client;
 mod create;
 mod defaults;
-mod deletions;
 mod diagnosis;
 mod handle;
 mod memory;

@@ -4,12 +4,11 @@ use std::ffi::OsString;
 use std::sync::Arc;
 
 use sandbox_core::{
-    Connector, DeleteOptions, Result, SandboxBackend, SandboxId, SessionSource, metrics,
+    Connector, DeleteOptions, Leftovers, Result, SandboxBackend, SandboxId, SessionSource, metrics,
 };
 use tracing::Instrument;
 
 use crate::defaults::Defaults;
-use crate::deletions::Deletions;
 
 /// Everything that a client shares with its sandboxes.
 pub(crate) struct Parts {
@@ -25,7 +24,7 @@ pub(crate) struct Parts {
     /// Creates the parts for another namespace, if the backend has namespaces.
     pub(crate) in_namespace: Option<InNamespace>,
     /// Deletions in the background.
-    pub(crate) deletions: Deletions,
+    pub(crate) deletions: Leftovers,
 }
 
 pub(crate) type InNamespace = Box<dyn Fn(&str) -> Result<Parts> + Send + Sync>;

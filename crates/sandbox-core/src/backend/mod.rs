@@ -199,6 +199,10 @@ pub trait SandboxBackend: Debug + Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Waits until everything that dropped futures have left is removed, such as a sandbox whose creation was dropped.
+    /// [`Leftovers`](crate::Leftovers) counts such work. The default does nothing.
+    async fn settle(&self) {}
+
     /// Returns the pools that several processes share. The default returns `None`: this backend has none.
     fn shared_pools(&self) -> Option<Arc<dyn SharedPools>> {
         None

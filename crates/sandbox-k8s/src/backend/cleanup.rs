@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Pod, Secret};
-use sandbox_core::{Deadline, Result, SandboxId};
+use sandbox_core::{Deadline, Result, SandboxId, TrackedWork};
 
 use super::shared::Shared;
 use super::stored::{Stored, stored_uid};
@@ -27,6 +27,8 @@ pub(super) struct Cleanup {
     pub(super) pod: Stored,
     /// Whether to check again later for objects of lost requests.
     pub(super) repeats: bool,
+    /// Ends with the cleanup.
+    pub(super) _creation: Option<TrackedWork>,
 }
 
 impl Cleanup {
@@ -40,6 +42,7 @@ impl Cleanup {
             secret: self.secret.unresolved(),
             pod: self.pod.unresolved(),
             repeats: false,
+            _creation: None,
         });
         if let Some(repetition) = repetition {
             tokio::spawn(async move {

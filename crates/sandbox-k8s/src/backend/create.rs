@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use k8s_openapi::api::core::v1::Pod;
-use sandbox_core::{Deadline, Error, KeyPair, Result, SandboxId, SandboxInfo, SandboxSpec, Uid};
+use sandbox_core::{
+    Deadline, Error, KeyPair, Result, SandboxId, SandboxInfo, SandboxSpec, TrackedWork, Uid,
+};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -46,9 +48,10 @@ pub(super) async fn create(shared: &Arc<Shared>, mut spec: SandboxSpec) -> Resul
     let pool = pool_membership::find_pool(shared, &mut spec).await?;
     let creation = Creation::new(shared, spec, pool)?;
     let (sender, receiver) = oneshot::channel();
+    let (_waiter, tracked) = shared.leftovers.track();
     let shared = Arc::clone(shared);
     tokio::spawn(async move {
-        let result = creation.run(&shared, &sender).await;
+        let result = creation.run(&shared, &sender, tracked).await;
         // Without a receiver, the sandbox is dropped and cleans up.
         drop(sender.send(result));
     });
@@ -186,6 +189,7 @@ impl Creation {
         self,
         shared: &Arc<Shared>,
         waiting: &oneshot::Sender<Result<NewSandbox>>,
+        tracked: TrackedWork,
     ) -> Result<NewSandbox> {
         let mut cleanup = Cleanup {
             shared: Arc::clone(shared),
@@ -194,6 +198,7 @@ impl Creation {
             secret: Stored::No,
             pod: Stored::No,
             repeats: false,
+            _creation: Some(tracked),
         };
         match self.create_objects(shared, waiting, &mut cleanup).await {
             Ok(info) => Ok(NewSandbox {

@@ -38,9 +38,9 @@ use async_trait::async_trait;
 use kube::Client;
 use sandbox_core::{
     Access, Assignment, Capabilities, Check, DeleteOptions, Diagnosis, Error, EventStream,
-    Freshness, HostKeyProbe, ListFilter, LogOptions, LogStream, NetworkIsolation, Result,
-    SandboxBackend, SandboxId, SandboxInfo, SandboxSpec, SharedPools, SweepOptions, SweepReport,
-    Uid,
+    Freshness, HostKeyProbe, Leftovers, ListFilter, LogOptions, LogStream, NetworkIsolation,
+    Result, SandboxBackend, SandboxId, SandboxInfo, SandboxSpec, SharedPools, SweepOptions,
+    SweepReport, Uid,
 };
 
 use crate::api::client::ApiClient;
@@ -93,6 +93,7 @@ impl KubernetesBackend {
             connect_state,
             may_not_list_secrets: AtomicBool::new(false),
             reservations: Reservations::default(),
+            leftovers: Leftovers::default(),
             has_resize: tokio::sync::OnceCell::new(),
             api_server: OnceLock::new(),
             control_plane: tokio::sync::OnceCell::new(),
@@ -264,6 +265,10 @@ impl SandboxBackend for KubernetesBackend {
 
     async fn sweep(&self, options: SweepOptions) -> Result<SweepReport> {
         sweep::sweep(&self.shared, options).await
+    }
+
+    async fn settle(&self) {
+        self.shared.leftovers.wait_until_none().await;
     }
 
     async fn preflight(&self, spec: SandboxSpec) -> Vec<Check> {

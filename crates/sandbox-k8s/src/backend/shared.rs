@@ -6,8 +6,8 @@ use std::time::SystemTime;
 
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use sandbox_core::{
-    Access, ConnectionStage, Deadline, Endpoint, Error, HostKeyProbe, PrivateKey, PublicKey,
-    Result, SandboxId, SandboxInfo, SandboxState, Uid,
+    Access, ConnectionStage, Deadline, Endpoint, Error, HostKeyProbe, Leftovers, PrivateKey,
+    PublicKey, Result, SandboxId, SandboxInfo, SandboxState, Uid,
 };
 
 use super::cluster_events::EventFeed;
@@ -38,6 +38,8 @@ pub(super) struct Shared {
     pub(super) may_not_list_secrets: AtomicBool,
     /// The waiting sandboxes that claims of this process try at this moment.
     pub(super) reservations: Reservations,
+    /// What dropped creations and claims have left.
+    pub(super) leftovers: Leftovers,
     /// Whether the API server can resize running Pods, once known.
     pub(super) has_resize: tokio::sync::OnceCell<bool>,
     /// The URL of the API server, if it was given.

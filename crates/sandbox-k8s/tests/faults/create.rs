@@ -246,8 +246,7 @@ async fn a_creation_dropped_half_way_leaves_nothing() {
                 };
                 assert!(dropped, "{step} {fault:?}");
             }
-            // Every delayed request has arrived by then.
-            tokio::time::sleep(Duration::from_secs(60)).await;
+            backend.settle().await;
             assert_eq!(server.object_names(), [""; 0], "{step} {fault:?}");
             assert!(
                 backend.list(Default::default()).await.unwrap().is_empty(),

@@ -234,6 +234,7 @@ fn networked_client(is_offline: &Arc<Mutex<Vec<bool>>>) -> Client {
         capabilities
     });
     backend.expect_control_plane().returning(Vec::new);
+    backend.expect_settle().returning(|| ());
     let created = Arc::clone(is_offline);
     backend.expect_create().returning(move |spec| {
         created.lock().unwrap().push(spec.is_offline);

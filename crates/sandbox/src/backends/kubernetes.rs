@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use sandbox_config::{Settings, SshSettings};
-use sandbox_core::{Connector, Result};
+use sandbox_core::{Connector, Leftovers, Result};
 use sandbox_k8s::KubernetesBackend;
 use sandbox_k8s::options::{
     AuthorizedKey, ImageServer, InjectVia, Injection, KubernetesOptions, ServerPrograms, Transport,
@@ -16,7 +16,6 @@ use super::parse::parse_setting;
 use super::server_programs;
 use super::ssh::ssh_options;
 use crate::defaults::Defaults;
-use crate::deletions::Deletions;
 use crate::parts::Parts;
 
 /// Opens the cluster, and creates the parts of a client for it. The server that is uploaded is the one of the settings,
@@ -87,7 +86,7 @@ impl Source {
             in_namespace: Some(Box::new(move |other| {
                 source.parts(own.in_namespace(other)?)
             })),
-            deletions: Deletions::default(),
+            deletions: Leftovers::default(),
         })
     }
 }

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use sandbox_config::{BackendKind, Settings};
-use sandbox_core::{Connector, Result};
+use sandbox_core::{Connector, Leftovers, Result};
 
 use super::parse::parse_setting;
 use super::ssh::ssh_options;
 use crate::defaults::Defaults;
-use crate::deletions::Deletions;
 use crate::parts::Parts;
 
 pub(super) fn open(settings: &Settings) -> Result<Parts> {
@@ -32,6 +31,6 @@ pub(super) fn open(settings: &Settings) -> Result<Parts> {
         location: None,
         environment,
         in_namespace: None,
-        deletions: Deletions::default(),
+        deletions: Leftovers::default(),
     })
 }

@@ -12,15 +12,14 @@ use std::sync::Arc;
 
 use sandbox_config::Settings;
 use sandbox_core::{
-    Capabilities, Deadline, Env, Error, Freshness, ListFilter, LogOptions, LogStream, Result,
-    SandboxBackend, SandboxId, SandboxInfo, SessionSource, SweepOptions, SweepReport,
+    Capabilities, Deadline, Env, Error, Freshness, Leftovers, ListFilter, LogOptions, LogStream,
+    Result, SandboxBackend, SandboxId, SandboxInfo, SessionSource, SweepOptions, SweepReport,
 };
 
 use crate::backends;
 use crate::create::builder::SandboxBuilder;
 use crate::create::delete_guard::DeleteOnDrop;
 use crate::defaults::Defaults;
-use crate::deletions::Deletions;
 use crate::diagnosis::add_diagnosis;
 use crate::handle::Sandbox;
 use crate::handle::cache::HandleCache;
@@ -137,7 +136,7 @@ impl Client {
             location: None,
             environment: Vec::new(),
             in_namespace: None,
-            deletions: Deletions::default(),
+            deletions: Leftovers::default(),
         })
     }
 
@@ -306,8 +305,8 @@ impl Client {
         self.parts.backend.sweep(options).await
     }
 
-    /// Waits until everything that dropped futures left is removed: half-written files inside sandboxes, and
-    /// sandboxes whose creation was dropped once they existed. Call it before the program ends, with a timeout, because a sandbox may no
+    /// Waits until everything that dropped futures left is removed: half-written files inside sandboxes, and sandboxes whose
+    /// creation was dropped. Call it before the program ends, with a timeout, because a sandbox or the API server may no
     /// longer answer.
     ///
     /// ```no_run
@@ -317,8 +316,17 @@ impl Client {
     /// # }
     /// ```
     pub async fn settle(&self) {
-        let deletions = self.parts.deletions.wait_until_done();
-        tokio::join!(self.parts.sessions.settle(), deletions);
+        let Parts {
+            backend,
+            sessions,
+            deletions,
+            ..
+        } = &*self.parts;
+        tokio::join!(
+            sessions.settle(),
+            backend.settle(),
+            deletions.wait_until_none()
+        );
     }
 
     /// Returns what the backend can do.

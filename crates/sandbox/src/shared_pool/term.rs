@@ -349,7 +349,7 @@ impl<'a> Term<'a> {
         for uid in self.attached.clear() {
             self.filler.parts.sessions.evict(&uid).await;
         }
-        let deletions = self.filler.parts.deletions.wait_until_done();
+        let deletions = self.filler.parts.deletions.wait_until_none();
         if tokio::time::timeout(STOP_TIMEOUT, deletions).await.is_err() {
             tracing::warn!(pool = %self.filler.name, "sandboxes that were being created are not deleted yet; they end by themselves");
         }

@@ -7,7 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use k8s_openapi::api::core::v1::Pod;
 use sandbox_core::{
-    Assignment, Claimed, Deadline, Error, PoolClaim, PoolMemberState, Result, SandboxSpec, Uid,
+    Assignment, Claimed, Deadline, Error, PoolClaim, PoolMemberState, Result, SandboxSpec,
+    TrackedWork, Uid,
 };
 use tokio::sync::oneshot;
 
@@ -27,8 +28,10 @@ use crate::pool::patches;
 /// Claims a sandbox. If the returned future is dropped, a claimed sandbox is deleted.
 pub(super) async fn claim(shared: &Arc<Shared>, claim: PoolClaim) -> Result<Option<Claimed>> {
     check(&claim)?;
+    let (_waiter, tracked) = shared.leftovers.track();
     let attempt = ClaimAttempt {
         shared: Arc::clone(shared),
+        tracked,
         word: Uid::generate()?.as_str().to_owned(),
         ends: RequestedEnds {
             ttl: claim.ttl,
@@ -71,6 +74,7 @@ fn check(claim: &PoolClaim) -> Result<()> {
 /// One claim.
 struct ClaimAttempt {
     shared: Arc<Shared>,
+    tracked: TrackedWork,
     claim: PoolClaim,
     /// The word by which this claim recognises its own patch.
     word: String,
@@ -219,7 +223,7 @@ impl ClaimAttempt {
         keys: Option<Result<StoredKeys>>,
     ) -> Result<Option<ClaimedSandbox>> {
         // From here on, whatever fails deletes the sandbox.
-        let guard = ClaimGuard::new(&self.shared, view);
+        let guard = ClaimGuard::new(&self.shared, view, self.tracked.clone());
         let keys = match keys {
             Some(Ok(keys)) => keys,
             None | Some(Err(_)) => self.shared.read_keys(view).await?,

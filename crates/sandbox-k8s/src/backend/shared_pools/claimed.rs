@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
-use sandbox_core::{Claimed, Deadline, DeleteOptions, Error, PoolClaim, Result, SandboxId, Uid};
+use sandbox_core::{
+    Claimed, Deadline, DeleteOptions, Error, PoolClaim, Result, SandboxId, TrackedWork, Uid,
+};
 
 use crate::api::client::LOOKUP_TIMEOUT;
 use crate::api::objects::CreateOutcome;
@@ -39,14 +41,17 @@ impl ClaimedSandbox {
 pub(super) struct ClaimGuard {
     shared: Arc<Shared>,
     view: Arc<PodView>,
+    /// Ends with the deletion.
+    claim: TrackedWork,
     is_armed: bool,
 }
 
 impl ClaimGuard {
-    pub(super) fn new(shared: &Arc<Shared>, view: &Arc<PodView>) -> Self {
+    pub(super) fn new(shared: &Arc<Shared>, view: &Arc<PodView>, claim: TrackedWork) -> Self {
         Self {
             shared: Arc::clone(shared),
             view: Arc::clone(view),
+            claim,
             is_armed: true,
         }
     }
@@ -63,7 +68,11 @@ impl Drop for ClaimGuard {
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
             let (shared, view) = (Arc::clone(&self.shared), Arc::clone(&self.view));
-            runtime.spawn(async move { delete_claimed(&shared, &view).await });
+            let claim = self.claim.clone();
+            runtime.spawn(async move {
+                delete_claimed(&shared, &view).await;
+                drop(claim);
+            });
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use sandbox_core::protocol::EndReason;
-use sandbox_core::{EndCause, SandboxEnd, SandboxId, SandboxInfo};
+use sandbox_core::{EndCause, SandboxEnd, SandboxId, SandboxInfo, TrackedWork};
 use tokio::process::Child;
 use tokio::sync::watch;
 
@@ -29,7 +29,8 @@ struct Cached {
     end: Option<EndReceiver>,
 }
 
-type EndReceiver = watch::Receiver<Option<SandboxEnd>>;
+/// Receives why a sandbox has ended.
+pub(super) type EndReceiver = watch::Receiver<Option<SandboxEnd>>;
 
 /// Why a sandbox has ended, as far as its client knows.
 #[derive(Debug, Clone)]
@@ -58,19 +59,12 @@ impl SandboxCache {
         sandboxes.insert(info.id.clone(), Cached { info, end });
     }
 
-    /// Remembers a new sandbox, and waits in the background for the end of its supervisor.
-    pub(super) fn insert_created(&self, info: &SandboxInfo, mut supervisor: Child) {
-        let (sender, end) = watch::channel(None);
+    /// Remembers a new sandbox, whose supervisor is a child of this process.
+    pub(super) fn insert_created(&self, info: &SandboxInfo, end: EndReceiver) {
         self.insert(info);
         if let Some(cached) = self.lock().get_mut(&info.id) {
             cached.end = Some(end);
         }
-        tokio::spawn(async move {
-            let status = supervisor.wait().await;
-            let code = status.ok().and_then(|status| status.code());
-            // Without a receiver, no caller asks why the sandbox has ended.
-            drop(sender.send(Some(describe_exit(code))));
-        });
     }
 
     pub(super) fn remove(&self, id: &SandboxId) {
@@ -102,6 +96,20 @@ impl SandboxCache {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Waits in the background for the end of a supervisor, which has then removed everything: it is a child of this process,
+/// which has to wait for it.
+pub(super) fn watch_end(mut supervisor: Child, supervision: TrackedWork) -> EndReceiver {
+    let (sender, end) = watch::channel(None);
+    tokio::spawn(async move {
+        let status = supervisor.wait().await;
+        let code = status.ok().and_then(|status| status.code());
+        // Without a receiver, no caller asks why the sandbox has ended.
+        drop(sender.send(Some(describe_exit(code))));
+        drop(supervision);
+    });
+    end
 }
 
 /// Describes the end of a sandbox by the exit code of its supervisor, which is of the same version.

@@ -5,13 +5,14 @@ use std::process::Stdio;
 use std::time::SystemTime;
 
 use sandbox_core::{
-    CreationError, CreationReason, CreationStage, Deadline, Error, KeyPair, Result, SandboxId,
-    SandboxInfo, SandboxSpec, Uid,
+    CreationError, CreationReason, CreationStage, Deadline, Error, KeyPair, Leftovers, Result,
+    SandboxId, SandboxInfo, SandboxSpec, Uid,
 };
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 use zeroize::Zeroizing;
 
+use super::cache::{EndReceiver, watch_end};
 use super::file_access::backend_error;
 use crate::linux::failure::{Failure, FailureKind};
 use crate::linux::init::{SUPERVISOR_NAME, find_server};
@@ -22,13 +23,13 @@ use crate::options::{BACKEND, LocalOptions};
 /// The longest reply that is read, in bytes.
 const MAX_REPLY: u64 = 1 << 20;
 
-/// Creates a sandbox, and returns its supervisor too, which the caller has to wait for. If the
-/// future is dropped, the supervisor sees its pipe close and removes everything.
+/// Creates a sandbox, and returns what receives its end too. If the future is dropped, the supervisor sees its pipe close and removes everything, which `leftovers` counts.
 pub(super) async fn create(
     options: &LocalOptions,
     state: &StateDir,
+    leftovers: &Leftovers,
     spec: SandboxSpec,
-) -> Result<(SandboxInfo, Child)> {
+) -> Result<(SandboxInfo, EndReceiver)> {
     spec.validate()?;
     if let Some(image) = &spec.image {
         return Err(Error::unsupported_because(
@@ -79,7 +80,7 @@ pub(super) async fn create(
     line.push(b'\n');
     let deadline = Deadline::from_now(options.start_timeout);
     deadline
-        .bound("starting the sandbox", start(&server, &id, line))
+        .bound("starting the sandbox", start(&server, &id, line, leftovers))
         .await
 }
 
@@ -87,10 +88,13 @@ async fn start(
     server: &Path,
     id: &SandboxId,
     plan: Zeroizing<Vec<u8>>,
-) -> Result<(SandboxInfo, Child)> {
+    leftovers: &Leftovers,
+) -> Result<(SandboxInfo, EndReceiver)> {
     let mut supervisor = spawn_supervisor(server)?;
-    let (Some(mut stdin), Some(stdout)) = (supervisor.stdin.take(), supervisor.stdout.take())
-    else {
+    let pipes = (supervisor.stdin.take(), supervisor.stdout.take());
+    let (waiter, supervision) = leftovers.track();
+    let end = watch_end(supervisor, supervision);
+    let (Some(mut stdin), Some(stdout)) = pipes else {
         return Err(backend_error(
             "start the sandbox server",
             std::io::Error::other("it has no pipes"),
@@ -134,14 +138,10 @@ async fn start(
             ),
         }))),
     };
-    match result {
-        Ok(info) => Ok((info, supervisor)),
-        Err(error) => {
-            // The supervisor remains a child of this process, which has to wait for it.
-            tokio::spawn(async move { supervisor.wait().await });
-            Err(error)
-        }
-    }
+    let info = result?;
+    // It goes on for as long as the sandbox.
+    waiter.release();
+    Ok((info, end))
 }
 
 fn spawn_supervisor(server: &Path) -> Result<Child> {

@@ -17,8 +17,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sandbox_core::{
     Access, Assignment, Capabilities, DeleteOptions, Diagnosis, Endpoint, EventStream, Freshness,
-    LimitSupport, ListFilter, LogOptions, LogStream, PrivateKey, Result, SandboxBackend, SandboxId,
-    SandboxInfo, SandboxSpec, SweepOptions, SweepReport, Uid,
+    Leftovers, LimitSupport, ListFilter, LogOptions, LogStream, PrivateKey, Result, SandboxBackend,
+    SandboxId, SandboxInfo, SandboxSpec, SweepOptions, SweepReport, Uid,
 };
 
 use self::cache::SandboxCache;
@@ -40,6 +40,7 @@ struct Shared {
     state: StateDir,
     limits: OnceLock<LimitSupport>,
     cache: SandboxCache,
+    leftovers: Leftovers,
 }
 
 impl LocalBackend {
@@ -58,6 +59,7 @@ impl LocalBackend {
                 state,
                 limits: OnceLock::new(),
                 cache: SandboxCache::default(),
+                leftovers: Leftovers::default(),
             }),
         })
     }
@@ -100,9 +102,15 @@ impl SandboxBackend for LocalBackend {
     }
 
     async fn create(&self, spec: SandboxSpec) -> Result<SandboxInfo> {
-        let (info, supervisor) =
-            create::create(&self.shared.options, &self.shared.state, spec).await?;
-        self.shared.cache.insert_created(&info, supervisor);
+        let Shared {
+            options,
+            state,
+            cache,
+            leftovers,
+            ..
+        } = &*self.shared;
+        let (info, end) = create::create(options, state, leftovers, spec).await?;
+        cache.insert_created(&info, end);
         Ok(info)
     }
 
@@ -175,6 +183,10 @@ impl SandboxBackend for LocalBackend {
         delete::delete(&self.shared.state, id, &options).await?;
         self.shared.cache.remove(id);
         Ok(())
+    }
+
+    async fn settle(&self) {
+        self.shared.leftovers.wait_until_none().await;
     }
 
     async fn sweep(&self, options: SweepOptions) -> Result<SweepReport> {
