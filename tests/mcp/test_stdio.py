@@ -61,10 +61,14 @@ def test_a_tour(mode, tmp_path):
 def test_a_long_command_is_waited_for_in_parts(mode):
     async def wait():
         async with over_stdio(mode) as tools:
-            begun = await tools.use("command_run", command="echo one; sleep 2; echo two", wait_seconds=1)
-            assert begun["still_running"] and begun["output"] == "one\n"
+            line = "echo one; until [ -e go ]; do sleep 0.01; done; echo two"
+            begun = await tools.use("command_run", command=line, wait_seconds=1)
+            assert begun["still_running"] and begun["output"] in ("", "one\n")
+            await tools.use("file_write", path="go", content="")
             ended = await tools.use("job_wait", job_id=begun["job_id"], offset=begun["next_offset"])
-            assert (ended["exit_code"], ended["output"]) == (0, "two\n")
+            assert (ended["exit_code"], begun["output"] + ended["output"]) == (0, "one\ntwo\n")
+            missing = await tools.call("job_wait", job_id="job-missing")
+            assert missing.is_error and "no job job-missing" in missing.text
             endless = await tools.use("command_run", command="yes", wait_seconds=1)
             assert endless["still_running"] and endless["truncated"]
             await tools.use("job_signal", job_id=endless["job_id"], signal="KILL")

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sandbox::{CommandCause, Error, ExecEvent, ExitStatus, Signal};
+use sandbox::{CommandCause, Error, ExecEvent, ExitStatus, RefusalCode, Signal};
 
 use crate::case::{Outcome, TestedBackend};
 use crate::cases;
@@ -11,6 +11,7 @@ use crate::support::{wait_until_no_process, with_sandbox};
 cases![
     a_job_outlives_its_client,
     a_job_can_be_followed_and_signalled,
+    a_job_that_is_missing_is_an_error_of_its_own,
     a_job_that_cannot_start_is_an_error,
     timeout_input_and_terminal_are_refused,
 ];
@@ -64,6 +65,26 @@ async fn a_job_can_be_followed_and_signalled(backend: TestedBackend) -> Outcome 
             "{error:?}"
         );
         wait_until_no_process(&sbx, "sleep").await
+    })
+    .await
+}
+
+async fn a_job_that_is_missing_is_an_error_of_its_own(backend: TestedBackend) -> Outcome {
+    with_sandbox(backend, |sbx| async move {
+        let job = sbx.job("job-missing".parse()?);
+        let errors = [
+            job.wait().await.unwrap_err(),
+            job.logs().await.unwrap_err(),
+            job.signal(Signal::Term).await.unwrap_err(),
+        ];
+        for error in errors {
+            assert!(
+                matches!(&error, Error::Refused(refusal) if refusal.code == RefusalCode::NotFound),
+                "{error:?}"
+            );
+            assert!(error.to_string().contains("no job job-missing"), "{error}");
+        }
+        Ok(())
     })
     .await
 }

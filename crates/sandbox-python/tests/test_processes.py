@@ -11,6 +11,7 @@ from sandbox_sdk import (
     CommandExecutionError,
     CommandTimeoutError,
     OperationTimeoutError,
+    RefusedError,
     _lines,
 )
 
@@ -180,3 +181,12 @@ def test_a_job_can_be_ended(sbx):
     assert job.wait() == -signal.SIGKILL
     with pytest.raises(ValueError):
         sbx.job("no such id/")
+
+
+@pytest.mark.parametrize("call", ["wait", "logs", "kill", "follow"])
+def test_a_job_that_is_missing(sbx, call):
+    job = sbx.job("job-missing")
+    with pytest.raises(RefusedError, match="no job job-missing") as caught:
+        for chunk in getattr(job, call)():
+            raise AssertionError(chunk)
+    assert (caught.value.reason, caught.value.is_retryable) == ("not-found", False)

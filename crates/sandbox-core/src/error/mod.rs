@@ -136,8 +136,8 @@ pub enum Error {
     #[error(transparent)]
     Unsupported(Box<UnsupportedError>),
 
-    /// The sandbox's server refuses an operation of the guest protocol. It comes from the sandbox, so it is
-    /// untrusted.
+    /// The sandbox's server refuses an operation of the guest protocol, to run a command as a user, or to attach to a job.
+    /// It comes from the sandbox, so it is untrusted.
     #[error(transparent)]
     Refused(Box<Refusal>),
 

@@ -175,7 +175,10 @@ pub trait Session: FileSystem {
     ///
     /// # Errors
     ///
-    /// As [`start_job`](Self::start_job).
+    /// As [`exec`](Self::exec), [`Refused`](crate::Error::Refused) with
+    /// [`NotFound`](crate::guest::RefusalCode::NotFound) if there is no such job, and
+    /// [`Unsupported`](crate::Error::Unsupported) from an SSH server other than sandbox-sshd. Each may be what the process
+    /// ends with.
     async fn attach_job(&self, id: &JobId, options: AttachOptions) -> Result<Process>;
 
     /// Runs a command to its end and collects its output, at most `cap` bytes of each stream.

@@ -41,7 +41,10 @@ class Job:
         return self._raw.id
 
     def wait(self) -> int:
-        """Wait for its end, and return its exit code, or minus the number of the signal that ended it."""
+        """Wait for its end, and return its exit code, or minus the number of the signal that ended it.
+
+        :raises RefusedError: with the reason ``not-found``, if there is no such job; so do its other methods.
+        """
         code: int = wait(self._raw.wait())
         return code
 

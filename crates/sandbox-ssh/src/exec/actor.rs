@@ -9,8 +9,7 @@ use std::time::Duration;
 use russh::ChannelMsg;
 use sandbox_core::metrics::Operation;
 use sandbox_core::{
-    BoxError, CommandCause, ControlMessage, Error, ExecEvent, ExitStatus, Notice, Result, Signal,
-    protocol,
+    BoxError, CommandCause, ControlMessage, ExecEvent, ExitStatus, Notice, Result, Signal, protocol,
 };
 use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
@@ -18,9 +17,10 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::env_script::EnvScript;
+use super::errors::{command_error, lost_error, refused_error};
 use super::input::{self, EndMark};
 use super::optional::{receive, sleep_until_some};
-use super::request::{StartRequest, exec_refused_error};
+use super::request::StartRequest;
 use super::signal_fallback::{self, SignalFallback};
 use super::signals;
 use super::sink::{Sink, Step};
@@ -67,6 +67,8 @@ pub(super) struct Actor<S> {
     /// How long the command may run.
     timeout: Option<Duration>,
     may_end_silently: bool,
+    /// The job to which the request attaches.
+    attached_job: Option<String>,
     measured: Option<Operation>,
 }
 
@@ -85,7 +87,7 @@ enum Stop {
 impl<S: Sink> Actor<S> {
     pub(super) fn new(
         channel: OpenChannel,
-        request: StartRequest,
+        mut request: StartRequest,
         inputs: Inputs,
         sink: S,
         answer_timeout: Duration,
@@ -105,6 +107,7 @@ impl<S: Sink> Actor<S> {
             answer_timeout,
             timeout: request.timeout,
             may_end_silently: request.may_end_silently,
+            attached_job: request.take_attached_job(),
             measured: inputs.measured,
         }
     }
@@ -375,7 +378,9 @@ impl<S: Sink> Actor<S> {
                 Err(command_error(cause, None))
             }
             Stop::Silent => Err(lost_error("the server stopped responding")),
-            _ if state.refused && state.exit.is_none() => Err(exec_refused_error(&conn.server())),
+            _ if state.refused && state.exit.is_none() => {
+                Err(refused_error(self.attached_job.as_deref(), &conn.server()))
+            }
             // Without an end of file, the last of the output may be missing.
             _ if state.exit.is_some() && (state.is_complete() || state.closed) => {
                 Ok(state.exit.clone())
@@ -389,12 +394,4 @@ impl<S: Sink> Actor<S> {
             )),
         }
     }
-}
-
-fn lost_error(why: &str) -> Error {
-    command_error(CommandCause::Lost, Some(why.to_owned().into()))
-}
-
-fn command_error(cause: CommandCause, source: Option<BoxError>) -> Error {
-    Error::Command { cause, source }
 }

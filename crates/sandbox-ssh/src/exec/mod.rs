@@ -2,6 +2,7 @@
 
 mod actor;
 mod env_script;
+mod errors;
 mod input;
 mod optional;
 mod request;

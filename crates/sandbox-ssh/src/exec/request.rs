@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use russh::ChannelMsg;
 use sandbox_core::{
-    CommandCause, ConnectionStage, Env, Error, ExecRequest, JobId, Pty, Result, metrics, protocol,
+    ConnectionStage, Env, Error, ExecRequest, JobId, Pty, Result, metrics, protocol,
 };
 
 use super::env_script::{self, EnvScript};
+use super::errors::{env_refused_error, not_sent_error, not_started_error, pty_refused_error};
 use super::run_as::{check_user, request_user};
 use super::signal_fallback::CommandTag;
 use crate::channel::OpenChannel;
@@ -114,6 +115,15 @@ impl StartRequest {
 
     pub(super) fn has_terminal(&self) -> bool {
         self.pty.is_some()
+    }
+
+    /// Takes the id of the job to which this attaches, if it does.
+    pub(super) fn take_attached_job(&mut self) -> Option<String> {
+        let Program::Subsystem(protocol::JOB_SUBSYSTEM) = self.program else {
+            return None;
+        };
+        let mut control = std::mem::take(&mut self.control).into_iter();
+        control.find_map(|(name, value)| (name == protocol::JOB).then_some(value))
     }
 
     /// Begins to measure a command; requests of the SDK itself do not count as commands.
@@ -232,7 +242,7 @@ impl StartRequest {
         let is_too_long =
             |(name, value): &(&str, &str)| name.len() + value.len() > protocol::MAX_REQUEST_TEXT;
         match self.env.iter().find(is_too_long) {
-            Some((name, value)) => Err(too_long_error(format!(
+            Some((name, value)) => Err(not_started_error(format!(
                 "the environment variable {} has {} bytes, and an SSH request takes {} KiB of it; use standard input or a file",
                 escape(name),
                 value.len(),
@@ -286,14 +296,14 @@ async fn send_long_part<'a>(channel: &OpenChannel, line: &'a [u8]) -> Result<&'a
     }
     let conn = channel.conn();
     if !conn.is_sandbox_sshd() {
-        return Err(too_long_error(format!(
+        return Err(not_started_error(format!(
             "the command line has {} bytes, and the server ({}) passes it to a shell as one argument, of which Linux takes less than 128 KiB; use standard input or a file, or sandbox-sshd in the sandbox",
             line.len(),
             conn.server(),
         )));
     }
     if line.len() > protocol::MAX_COMMAND {
-        return Err(too_long_error(format!(
+        return Err(not_started_error(format!(
             "the command line has {} bytes, and Linux takes at most 6 MiB; use standard input or a file",
             line.len(),
         )));
@@ -355,43 +365,4 @@ pub(super) fn check_sent(
         let why = channel.conn().state.end_reason().unwrap_or(LOST);
         Error::connection(ConnectionStage::Channel, why, Some(source.into()))
     })
-}
-
-fn not_sent_error(message: &str) -> Error {
-    Error::connection(ConnectionStage::Channel, message, None)
-}
-
-/// The server refused to run anything.
-pub(super) fn exec_refused_error(server: &str) -> Error {
-    let message = format!(
-        "the server ({server}) refused the request; it may be set up for something else, such as files only"
-    );
-    Error::Command {
-        cause: CommandCause::NotStarted { message },
-        source: None,
-    }
-}
-
-fn too_long_error(message: String) -> Error {
-    Error::Command {
-        cause: CommandCause::NotStarted { message },
-        source: None,
-    }
-}
-
-fn env_refused_error(name: &str, server: &str) -> Error {
-    Error::unsupported_because(
-        format!("setting the environment variable {name}"),
-        format!("the server ({server})"),
-        "it refused the variable, and its shell cannot export this name",
-        format!("add `AcceptEnv {name}` to its sshd_config, or use sandbox-sshd in the sandbox"),
-    )
-}
-
-fn pty_refused_error(server: &str) -> Error {
-    Error::unsupported(
-        "terminals",
-        format!("the server ({server})"),
-        "run the command without one, or let the sandbox have /dev/pts and the server permit it (PermitTTY)",
-    )
 }

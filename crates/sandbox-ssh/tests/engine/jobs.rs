@@ -1,5 +1,6 @@
 //! Jobs of sandbox-sshd.
 
+use sandbox_core::guest::RefusalCode;
 use sandbox_core::{
     AttachOptions, CommandCause, Error, ExecEvent, ExecRequest, ExitStatus, JobId, Signal,
 };
@@ -38,11 +39,20 @@ async fn jobs_outlive_their_client() {
     assert_eq!(session.jobs().await.unwrap()[0].exit_code, Some(6));
 
     let missing = JobId::generate().unwrap();
-    let error = match session.attach_job(&missing, AttachOptions::follow()).await {
-        Ok(process) => read_to_end(process).await.unwrap_err(),
-        Err(error) => error,
-    };
-    assert!(matches!(error, Error::Command { .. }), "{error}");
+    for options in [
+        AttachOptions::follow(),
+        AttachOptions::snapshot(),
+        AttachOptions::wait(),
+    ] {
+        let process = session.attach_job(&missing, options).await.unwrap();
+        let error = read_to_end(process).await.unwrap_err();
+        let is_missing =
+            matches!(&error, Error::Refused(refusal) if refusal.code == RefusalCode::NotFound);
+        assert!(
+            is_missing && error.to_string().contains(missing.as_str()),
+            "{error:?}"
+        );
+    }
     let error = session
         .start_job(&missing, ExecRequest::from_argv(["no-such-program"]))
         .await

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sandbox_core::guest::{Refusal, RefusalCode};
 use sandbox_core::protocol::JobRecord;
 use sandbox_core::{
     AttachOptions, CommandCause, Error, ExitStatus, JobId, Process, Result, Signal,
@@ -31,7 +32,7 @@ impl Sandbox {
         self.session().jobs().await
     }
 
-    /// Returns a handle on a job, without a request.
+    /// Returns a handle on a job, without a request: whether there is such a job, its methods report.
     pub fn job(&self, id: JobId) -> Job {
         Job::new(self.clone(), id)
     }
@@ -73,7 +74,8 @@ impl Job {
     ///
     /// # Errors
     ///
-    /// [`Error::Connection`](crate::Error::Connection) or [`Error::Command`](crate::Error::Command)
+    /// [`Error::Refused`](crate::Error::Refused) with [`NotFound`](crate::RefusalCode::NotFound) if there is no such
+    /// job. [`Error::Connection`](crate::Error::Connection) or [`Error::Command`](crate::Error::Command)
     /// if the connection is lost. The job keeps running.
     pub async fn wait(&self) -> Result<ExitStatus> {
         let process = self.attach(AttachOptions::wait()).await?;
@@ -86,8 +88,7 @@ impl Job {
     ///
     /// # Errors
     ///
-    /// [`Error::Connection`](crate::Error::Connection) or
-    /// [`Error::Command`](crate::Error::Command).
+    /// As [`wait`](Self::wait).
     pub async fn logs(&self) -> Result<JobLog> {
         let mut process = self.snapshot().await?;
         let mut log = JobLogCollector::default();
@@ -103,7 +104,7 @@ impl Job {
     ///
     /// # Errors
     ///
-    /// As [`logs`](Self::logs).
+    /// As [`wait`](Self::wait).
     pub async fn snapshot(&self) -> Result<Process> {
         self.attach(AttachOptions::snapshot()).await
     }
@@ -124,8 +125,7 @@ impl Job {
     ///
     /// # Errors
     ///
-    /// [`Error::Connection`](crate::Error::Connection) or
-    /// [`Error::Command`](crate::Error::Command).
+    /// As [`wait`](Self::wait); that there is no such job may be the first event.
     pub async fn follow(&self) -> Result<Process> {
         self.follow_from(0).await
     }
@@ -147,7 +147,8 @@ impl Job {
     ///
     /// # Errors
     ///
-    /// [`Error::Command`](crate::Error::Command) with [`CommandCause::AlreadyEnded`] if it has ended.
+    /// As [`wait`](Self::wait), and [`Error::Command`](crate::Error::Command) with [`CommandCause::AlreadyEnded`] if it
+    /// has ended.
     pub async fn signal(&self, signal: Signal) -> Result<()> {
         let mut process = self.attach(AttachOptions::wait()).await?;
         self.check_running().await?;
@@ -160,14 +161,16 @@ impl Job {
         }
     }
 
-    /// Fails if it has ended. What waits for an ended job takes a signal as well, and there is nothing that it would reach.
+    /// Fails if it has ended or is missing. What waits for an ended job takes a signal as well, and there is nothing that it
+    /// would reach.
     async fn check_running(&self) -> Result<()> {
         let records = self.sandbox.jobs().await?;
-        let has_ended = |job: &JobRecord| job.exit_code.is_some() || job.exit_signal.is_some();
-        if records
-            .iter()
-            .any(|job| job.id == self.id.as_str() && has_ended(job))
-        {
+        let Some(job) = records.iter().find(|job| job.id == self.id.as_str()) else {
+            let message = format!("there is no job {} in the sandbox; list its jobs", self.id);
+            let refusal = Refusal::new(RefusalCode::NotFound, message);
+            return Err(Error::Refused(Box::new(refusal)));
+        };
+        if job.exit_code.is_some() || job.exit_signal.is_some() {
             return Err(Error::Command {
                 cause: CommandCause::AlreadyEnded,
                 source: None,

@@ -31,7 +31,7 @@ impl Refusal {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum RefusalCode {
-    /// There is no such file, process or watcher.
+    /// There is no such file, process, job or watcher.
     NotFound,
     /// The file already exists.
     AlreadyExists,
