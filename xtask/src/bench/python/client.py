@@ -1,21 +1,18 @@
 """Times one library against the SSH server of a sandbox; prints seconds as JSON. Started by `cargo xtask bench python`.
 
 Arguments: the library, the id of the sandbox, its socket, the login name, the file with the private key. For `e2b` none
-but the first: its environment names the gateway.
+but the first: its environment names the gateway. For `turns`, the id of the sandbox and the file to transfer.
 """
 
 import asyncio
 import json
-import pathlib
 import socket
 import sys
-import tempfile
 import time
 
 COMMANDS = 300
 AT_ONCE = 1000
 SIZE = 1 << 30
-TRANSFERS = 5
 
 
 def timed(call):
@@ -32,18 +29,6 @@ def ours(id):
     with sandbox_sdk.Client() as client, client.get(id) as sbx:
         sbx.run(["true"])
         figures["command"] = [timed(lambda: sbx.run(["true"])) for _ in range(COMMANDS)]
-        with tempfile.TemporaryDirectory() as directory:
-            local = pathlib.Path(directory) / "data"
-            with local.open("wb") as file:
-                for _ in range(SIZE >> 20):
-                    file.write(bytes(1 << 20))
-            # The first transfers create the files.
-            sbx.upload(local, "data")
-            sbx.download("data", local)
-            figures["upload"], figures["download"] = [], []
-            for _ in range(TRANSFERS):
-                figures["upload"].append(timed(lambda: sbx.upload(local, "data")))
-                figures["download"].append(timed(lambda: sbx.download("data", local)))
 
     async def at_once():
         async with sandbox_sdk.AsyncClient() as client, await client.get(id) as sbx:
@@ -54,6 +39,24 @@ def ours(id):
 
     figures["at once"] = [asyncio.run(at_once())]
     return figures
+
+
+def turns(id, local):
+    """Does what each line of the input names, and prints how many seconds that took."""
+    import sandbox_sdk
+
+    def output():
+        with sbx.popen(["head", "-c", str(SIZE), "/dev/zero"]) as process:
+            assert sum(len(chunk.data) for chunk in process) == SIZE
+
+    with sandbox_sdk.Client() as client, client.get(id) as sbx:
+        work = {
+            "upload": lambda: sbx.upload(local, "python"),
+            "download": lambda: sbx.download("python", local),
+            "output": output,
+        }
+        for line in sys.stdin:
+            print(timed(work[line.strip()]), flush=True)
 
 
 def paramiko(path, user, key):
@@ -116,6 +119,9 @@ def e2b():
 
 if __name__ == "__main__":
     library, *access = sys.argv[1:]
+    if library == "turns":
+        turns(*access)
+        sys.exit()
     if library == "sandbox_sdk":
         figures = ours(access[0])
     elif library == "e2b":

@@ -1,8 +1,9 @@
 //! Times the Python package next to the facade that it is built on, next to paramiko and asyncssh, which talk to the SSH
 //! server of the same sandbox, and next to E2B's SDK, which talks to the gateway.
 
+mod turns;
+
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use sandbox::{Client, Endpoint, Sandbox};
 
+use self::turns::measure_turns;
 use super::figures::{Figures, table};
 use super::gateway::server::Server;
 
@@ -20,9 +22,6 @@ const DIRECTORY: &str = "target/python/bench";
 const WHEELS: &str = "target/wheels";
 const COMMANDS: usize = 300;
 const AT_ONCE: usize = 1000;
-/// As in client.py.
-const SIZE: u64 = 1 << 30;
-const TRANSFERS: usize = 5;
 
 /// The figures of a program, by what was timed.
 type Measured = BTreeMap<String, Figures>;
@@ -104,7 +103,7 @@ async fn measure(client: &Client, sbx: &Sandbox, python: &Path) -> Result<()> {
             .arg(&key);
         parse(&mut command)
     };
-    let facade = measure_facade(sbx, files.path()).await?;
+    let facade = measure_facade(sbx).await?;
     let ours = peer("sandbox_sdk")?;
     let paramiko = peer("paramiko")?;
     let asyncssh = peer("asyncssh")?;
@@ -127,23 +126,19 @@ async fn measure(client: &Client, sbx: &Sandbox, python: &Path) -> Result<()> {
             ),
         ],
     );
-    for (title, name) in [
-        ("1,000 commands at once", "at once"),
-        ("1 GiB up", "upload"),
-        ("1 GiB down", "download"),
-    ] {
-        let rows = [("Rust", facade.get(name)), ("sandbox_sdk", ours.get(name))];
-        table(title, "Rust", &rows);
-    }
+    let name = "at once";
+    let rows = [("Rust", facade.get(name)), ("sandbox_sdk", ours.get(name))];
+    table("1,000 commands at once", "Rust", &rows);
     table(
         "Import",
         "sandbox_sdk",
         &[("sandbox_sdk", ours.get("import"))],
     );
-    Ok(())
+    eprintln!("bench python: much data");
+    measure_turns(sbx, python, &script, files.path()).await
 }
 
-async fn measure_facade(sbx: &Sandbox, directory: &Path) -> Result<Measured> {
+async fn measure_facade(sbx: &Sandbox) -> Result<Measured> {
     eprintln!("bench python: the facade");
     let mut measured = Measured::new();
     let mut add = |name: &str, since: Instant| {
@@ -161,19 +156,6 @@ async fn measure_facade(sbx: &Sandbox, directory: &Path) -> Result<Measured> {
         output?.check()?;
     }
     add("at once", start);
-    let local = directory.join("data");
-    write_zeros(&local)?;
-    // The first transfers create the files.
-    sbx.upload(&local, "data").await?;
-    sbx.download("data", &local).await?;
-    for _ in 0..TRANSFERS {
-        let start = Instant::now();
-        sbx.upload(&local, "data").await?;
-        add("upload", start);
-        let start = Instant::now();
-        sbx.download("data", &local).await?;
-        add("download", start);
-    }
     Ok(measured)
 }
 
@@ -216,12 +198,6 @@ fn parse(command: &mut Command) -> Result<Measured> {
 fn start(command: &mut Command) -> Result<()> {
     let status = command.status().context("cannot start Python")?;
     ensure!(status.success(), "{command:?} failed, see above");
-    Ok(())
-}
-
-fn write_zeros(path: &Path) -> Result<()> {
-    let mut file = std::fs::File::create(path)?;
-    std::io::copy(&mut std::io::repeat(0).take(SIZE), &mut file)?;
     Ok(())
 }
 
