@@ -2,6 +2,7 @@
 original SDK works."""
 
 import asyncio
+import builtins
 import doctest
 import importlib
 import inspect
@@ -14,7 +15,7 @@ import sys
 import pytest
 
 import sandbox_sdk
-from sandbox_sdk import _create_options, compat
+from sandbox_sdk import _create_options, compat, exceptions
 
 # The adapters need packages of others.
 MODULES = sorted(
@@ -44,6 +45,22 @@ def test_programs_in_pages(page, state_dir):
     names = {}
     for program in programs:
         exec(compile(program, page, "exec"), names)
+
+
+def test_the_table_of_exceptions_is_complete():
+    page = (pathlib.Path(__file__).parents[3] / "docs/PYTHON.md").read_text()
+    (section,) = re.findall(r"^## 9\. Errors\n(.*?)^## ", page, re.DOTALL | re.MULTILINE)
+    described = set()
+    for row in re.findall(r"^\| (`.*) \|$", section, re.MULTILINE):
+        names, also, fields = (re.findall(r"`(\w+)`", column) for column in row.split("|"))
+        described |= set(names)
+        for number, name in enumerate(names):
+            kind = getattr(exceptions, name)
+            bases = also[number : number + 1] + [field for field in fields if field.endswith("Error")]
+            assert all(issubclass(kind, getattr(exceptions, base, None) or getattr(builtins, base)) for base in bases)
+            own = [field for field in fields if not field.endswith("Error")]
+            assert own == list(inspect.get_annotations(kind)), name
+    assert described == set(exceptions.__all__) - {"SandboxError"}
 
 
 @pytest.mark.parametrize(
