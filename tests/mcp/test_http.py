@@ -40,9 +40,12 @@ def test_a_client_without_sessions_passes_ids(server):
             await tools.use("command_run", command="echo hello > file", sandbox=box)
         async with over_http("auto", *server) as tools:
             assert (await tools.use("file_read", path="file", sandbox=box))["content"] == "hello\n"
-            with pytest.raises((TimeoutError, asyncio.TimeoutError)):
-                async with asyncio.timeout(1):
-                    await tools.call("command_run", command="echo $$ > pid; exec sleep 1000", sandbox=box)
+            line = "echo $$ > pid; exec sleep 1000"
+            call = asyncio.create_task(tools.call("command_run", command=line, sandbox=box))
+            await tools.use("command_run", command="until [ -s pid ]; do sleep 0.05; done", sandbox=box)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
             gone = "while kill -0 $(cat pid); do sleep 0.05; done 2>/dev/null"
             assert (await tools.use("command_run", command=gone, sandbox=box))["exit_code"] == 0
         async with over_http("legacy", *server) as session:
