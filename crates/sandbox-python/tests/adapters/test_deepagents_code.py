@@ -54,8 +54,3 @@ def test_what_cannot_be_created_leaves_nothing(provider, client):
     with pytest.raises(TypeError, match="no options of a new one: image"):
         provider.get_or_create(sandbox_id="any", image="python")
     assert client.list({"of": "dcode"}) == []
-
-
-def test_a_missing_extra_is_named(child):
-    done = child("import sys\nsys.modules['deepagents_code'] = None\nimport sandbox_sdk.adapters.deepagents_code")
-    assert "pip install 'sandbox-sdk[deepagents-code]'" in done.stderr.splitlines()[-1]
