@@ -20,9 +20,10 @@ use crate::transport::{KillSwitch, KillableStream};
 /// The first and the longest pause between two attempts to reach a server.
 const RETRY_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
 
-/// How long a server that was reached may keep hanging up because of its MaxStartups. It frees the
-/// place of an ended connection with a delay, which is long on a busy machine.
-const MAX_STARTUPS_RETRY: Duration = Duration::from_secs(3);
+/// How often a server that was reached may hang up because of its MaxStartups: for three seconds or more, with the pauses.
+/// It frees the place of an ended connection with a delay, which is long on a busy machine, where attempts are slow, too.
+/// The time that an attempt waits for others of this process says nothing about the server.
+const MAX_STARTUPS_ATTEMPTS: u32 = 32;
 
 const LOST_DURING_AUTH: &str = "the connection was lost during authentication";
 
@@ -35,7 +36,6 @@ pub(crate) async fn connect(
     deadline: Deadline,
     attempts: u32,
 ) -> Result<Connection> {
-    let begun = tokio::time::Instant::now();
     let mut pause = RETRY_PAUSE.0;
     let mut attempted = 0;
     let mut earlier = None;
@@ -43,10 +43,13 @@ pub(crate) async fn connect(
         let reached = AtomicBool::new(false);
         let attempt = try_connect(connector, access, setup, deadline, &reached);
         let limit = setup.attempt_limit.min(deadline.remaining());
+        let attempted_in_time = tokio::time::timeout(limit, attempt).await;
+        // One that accepts connections and says nothing is not full.
+        let has_hung_up = attempted_in_time.is_ok() && reached.load(Ordering::Relaxed);
         let FailedAttempt {
             error,
             wrong_server,
-        } = match tokio::time::timeout(limit, attempt).await {
+        } = match attempted_in_time {
             Ok(Ok(conn)) => return Ok(conn),
             Ok(Err(failed)) => failed,
             // The error of an earlier attempt has more information than an attempt that the deadline
@@ -64,7 +67,7 @@ pub(crate) async fn connect(
         attempted += 1;
         let error = error.with_sandbox(&access.id);
         let has_other_route = wrong_server && connector.report_wrong_server(&access.endpoint);
-        let may_be_full = reached.load(Ordering::Relaxed) && begun.elapsed() < MAX_STARTUPS_RETRY;
+        let may_be_full = has_hung_up && attempted < MAX_STARTUPS_ATTEMPTS;
         let enough = (attempted >= attempts && !may_be_full)
             || connector.should_stop_retrying(&access.endpoint);
         if !(error.is_unreachable() || has_other_route) || enough || deadline.remaining() <= pause {
@@ -288,4 +291,50 @@ fn unreadable_key_error(what: &str, source: russh::keys::ssh_key::Error) -> Erro
         format!("its {what} cannot be read"),
         Some(source.into()),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU32;
+
+    use async_trait::async_trait;
+    use sandbox_core::{ByteStream, Endpoint, KeyPair, Uid};
+
+    use super::*;
+    use crate::connection::Purpose;
+    use crate::options::SshOptions;
+
+    /// Ends every connection at once, and takes that long to accept it.
+    #[derive(Debug)]
+    struct Full(Duration, AtomicU32);
+
+    #[async_trait]
+    impl Connector for Full {
+        async fn connect(&self, _: &Endpoint, _: Deadline) -> Result<Box<dyn ByteStream>> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(self.0).await;
+            Ok(Box::new(tokio::io::duplex(64).0))
+        }
+    }
+
+    /// A busy machine makes attempts slower, not fewer: the server frees its places as slowly.
+    #[tokio::test(start_paused = true)]
+    async fn a_full_server_is_tried_as_often_if_it_is_slow() {
+        let access = Access {
+            id: "sbx-full".parse().unwrap(),
+            uid: Uid::generate().unwrap(),
+            user: "sandbox".to_owned(),
+            host_key: KeyPair::generate().unwrap().public,
+            client_key: KeyPair::generate().unwrap().private,
+            endpoint: Endpoint::Memory("full".into()),
+        };
+        let setup = Setup::new(&SshOptions::default(), Purpose::Commands);
+        for delay in [0, 1000].map(Duration::from_millis) {
+            let server = Full(delay, AtomicU32::new(0));
+            let deadline = Deadline::from_now(Duration::from_secs(60));
+            let failed = connect(&server, &access, &setup, deadline, 1).await;
+            assert!(failed.is_err_and(|error| error.is_unreachable()));
+            assert_eq!(server.1.into_inner(), MAX_STARTUPS_ATTEMPTS, "{delay:?}");
+        }
+    }
 }
