@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use sandbox_core::{Error, Result};
 use tokio::io::AsyncReadExt;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::event::Observer;
@@ -93,11 +93,8 @@ struct Shared {
     interception: Option<Interception>,
     asking: Option<Asking>,
     slots: Slots,
-    lookups: Arc<Semaphore>,
+    lookups: Slots,
 }
-
-/// Names that are resolved at once. The system's resolver takes a thread for each, also after the timeout.
-const MAX_LOOKUPS: usize = 32;
 
 impl Proxy {
     /// Creates a proxy that resolves names as this machine does and connects from it.
@@ -269,8 +266,8 @@ impl ProxyBuilder {
             refused: self.refused,
             resolver: self.resolver,
             dialer: self.dialer,
-            slots: Slots::new(self.limits.connections),
-            lookups: Arc::new(Semaphore::new(MAX_LOOKUPS)),
+            slots: Slots::for_connections(self.limits.connections),
+            lookups: Slots::for_lookups(),
             limits: self.limits,
             observer: self.observer,
             upstreams: self.upstreams,

@@ -176,13 +176,12 @@ impl Shared {
     }
 
     async fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>> {
-        let (lookups, resolver) = (Arc::clone(&self.lookups), Arc::clone(&self.resolver));
-        let name = name.to_owned();
+        let (name, resolver) = (name.to_owned(), Arc::clone(&self.resolver));
         let lookup = async {
-            let permit = lookups.acquire_owned().await.map_err(io::Error::other)?;
-            // The system's lookup cannot be cancelled, and holds its permit to its end.
+            let slot = self.lookups.acquire().await.ok_or(io::ErrorKind::Other)?;
+            // The system's lookup cannot be cancelled, and holds its slot to its end.
             let lookup = tokio::spawn(async move {
-                let _permit = permit;
+                let _slot = slot;
                 resolver.resolve(&name).await
             });
             lookup.await.map_err(io::Error::other)?

@@ -1,8 +1,8 @@
-//! How many connections are carried at once.
+//! How much of what the process has little of is used at once: descriptors, for connections, and threads, for the lookup of names.
 //!
-//! Each needs a descriptor of this process for its server, and what runs in a sandbox decides how many there are. So all
-//! proxies of the process together leave descriptors to the rest of it, and none takes all of what they have: a sandbox may hold
-//! twice as many as are free. One alone gets two thirds of them, another one two thirds of the rest. More connections wait.
+//! What runs in a sandbox decides how much it asks for. So all proxies of the process together leave some of it to the rest of the
+//! process, and none takes all of what they have: a sandbox may hold twice as many as are free. One alone gets two thirds of them,
+//! another one two thirds of the rest. More connections and names wait.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -11,19 +11,23 @@ use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore};
 
 /// The part of the descriptors of this process that is for egress, in quarters.
 const QUARTERS: usize = 3;
-/// How many times the free descriptors a sandbox may hold.
+/// How many times what is free a sandbox may hold.
 const SHARE: usize = 2;
+/// Names that all proxies resolve at once. The system's lookup takes a thread for each, also after the timeout, out of the 512 of
+/// the runtime that files and connections to the backend need, too.
+const MAX_LOOKUPS: usize = 128;
+/// Those of one proxy.
+const MAX_OWN_LOOKUPS: usize = 32;
 
-static PROCESS: LazyLock<Arc<Descriptors>> = LazyLock::new(|| {
-    Arc::new(Descriptors::new(|| {
-        sandbox_net::descriptor_limit().map_or(usize::MAX, |limit| limit / 4 * QUARTERS)
-    }))
+static DESCRIPTORS: LazyLock<Arc<Supply>> = LazyLock::new(|| {
+    Supply::new(|| sandbox_net::descriptor_limit().map_or(usize::MAX, |limit| limit / 4 * QUARTERS))
 });
+static LOOKUPS: LazyLock<Arc<Supply>> = LazyLock::new(|| Supply::new(|| MAX_LOOKUPS));
 
-/// Descriptors that several proxies share.
+/// What several proxies share.
 #[derive(Debug)]
-struct Descriptors {
-    /// How many there are now: a program may raise its limit.
+struct Supply {
+    /// How much there is now: a program may raise its limit of descriptors.
     total: fn() -> usize,
     used: AtomicUsize,
     freed: Notify,
@@ -34,25 +38,25 @@ struct Descriptors {
 pub(super) struct Slots {
     own: Arc<Semaphore>,
     used: Arc<AtomicUsize>,
-    descriptors: Arc<Descriptors>,
-    /// Held by the one connection that waits for a descriptor.
+    supply: Arc<Supply>,
+    /// Held by the one that waits for the supply.
     next: Mutex<()>,
 }
 
-/// That a connection may be carried. Dropping it makes room for another one.
+/// That a connection may be carried, or a name resolved. Dropping it makes room for another one.
 pub(super) struct Slot {
     _own: OwnedSemaphorePermit,
     used: Arc<AtomicUsize>,
-    descriptors: Arc<Descriptors>,
+    supply: Arc<Supply>,
 }
 
-impl Descriptors {
-    fn new(total: fn() -> usize) -> Self {
-        Self {
+impl Supply {
+    fn new(total: fn() -> usize) -> Arc<Self> {
+        Arc::new(Self {
             total,
             used: AtomicUsize::new(0),
             freed: Notify::new(),
-        }
+        })
     }
 
     /// Takes one for a proxy that has this many.
@@ -69,15 +73,20 @@ impl Descriptors {
 
 impl Slots {
     /// Slots for at most this many connections.
-    pub(super) fn new(connections: usize) -> Self {
-        Self::of(connections, Arc::clone(&PROCESS))
+    pub(super) fn for_connections(most: usize) -> Self {
+        Self::of(most, Arc::clone(&DESCRIPTORS))
     }
 
-    fn of(connections: usize, descriptors: Arc<Descriptors>) -> Self {
+    /// Slots for the lookup of names.
+    pub(super) fn for_lookups() -> Self {
+        Self::of(MAX_OWN_LOOKUPS, Arc::clone(&LOOKUPS))
+    }
+
+    fn of(most: usize, supply: Arc<Supply>) -> Self {
         Self {
-            own: Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS))),
+            own: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
             used: Arc::default(),
-            descriptors,
+            supply,
             next: Mutex::default(),
         }
     }
@@ -87,15 +96,15 @@ impl Slots {
         let own = Arc::clone(&self.own).acquire_owned().await.ok()?;
         let _next = self.next.lock().await;
         loop {
-            let mut freed = std::pin::pin!(self.descriptors.freed.notified());
+            let mut freed = std::pin::pin!(self.supply.freed.notified());
             // What is freed from here on is noticed.
             freed.as_mut().enable();
-            if self.descriptors.try_take(self.used.load(Ordering::Acquire)) {
+            if self.supply.try_take(self.used.load(Ordering::Acquire)) {
                 self.used.fetch_add(1, Ordering::AcqRel);
                 return Some(Slot {
                     _own: own,
                     used: Arc::clone(&self.used),
-                    descriptors: Arc::clone(&self.descriptors),
+                    supply: Arc::clone(&self.supply),
                 });
             }
             freed.await;
@@ -115,8 +124,8 @@ impl Slots {
 impl Drop for Slot {
     fn drop(&mut self) {
         self.used.fetch_sub(1, Ordering::AcqRel);
-        self.descriptors.used.fetch_sub(1, Ordering::AcqRel);
-        self.descriptors.freed.notify_waiters();
+        self.supply.used.fetch_sub(1, Ordering::AcqRel);
+        self.supply.freed.notify_waiters();
     }
 }
 
@@ -126,8 +135,8 @@ mod tests {
     use std::time::Duration;
     use tokio::time::timeout;
 
-    fn descriptors() -> Arc<Descriptors> {
-        Arc::new(Descriptors::new(|| 30))
+    fn descriptors() -> Arc<Supply> {
+        Supply::new(|| 30)
     }
 
     /// Takes slots until none comes.
@@ -165,6 +174,20 @@ mod tests {
         // What one gives back is for all.
         taken[0].clear();
         assert_eq!(take_all(&hogs[3]).await.len(), 13);
+    }
+
+    /// Names of hostile sandboxes whose servers do not answer leave threads to the rest of the process, and to other sandboxes.
+    #[tokio::test(start_paused = true)]
+    async fn names_that_take_long_to_resolve_leave_threads_to_others() {
+        let mut counts = Vec::new();
+        let mut taken = Vec::new();
+        for _ in 0..5 {
+            let lookups = take_all(&Slots::for_lookups()).await;
+            counts.push(lookups.len());
+            taken.push(lookups);
+        }
+        assert_eq!(counts, [32, 32, 32, 22, 7]);
+        assert!(counts.iter().sum::<usize>() < MAX_LOOKUPS);
     }
 
     #[tokio::test(start_paused = true)]
