@@ -15,9 +15,11 @@ pub(crate) use redaction::Redaction;
 const RESERVED: [&str; 2] = ["content-length", "host"];
 
 /// Fields by which some servers choose another path, host or client than those of the request.
-const OVERRIDES: [&str; 5] = [
+const OVERRIDES: [&str; 7] = [
     "forwarded",
     "x-forwarded-",
+    "x-host",
+    "x-http-host-override",
     "x-original-",
     "x-rewrite-",
     "proxy-",
@@ -239,6 +241,8 @@ mod tests {
             ("proxy-authorization", "own"),
             ("x-forwarded-host", "evil.example"),
             ("forwarded", "host=evil.example"),
+            ("x-host", "evil.example"),
+            ("x-http-host-override", "evil.example"),
             ("x-original-url", "/admin"),
             ("x-rewrite-url", "/admin"),
             ("accept", "*/*"),

@@ -111,6 +111,7 @@ async fn each_request_is_for_the_host_of_the_tunnel() {
         "CONNECT api.example:443 HTTP/1.1\r\nHost: api.example:443\r\n\r\n",
         "TRACE / HTTP/1.1\r\nHost: api.example\r\n\r\n",
         "TRACK / HTTP/1.1\r\nHost: api.example\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: api.example\r\nX-HTTP-Method-Override: trace\r\nContent-Length: 0\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: api.example\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: api.example\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n012345",
     ] {

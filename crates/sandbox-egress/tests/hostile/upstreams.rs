@@ -150,6 +150,14 @@ async fn other_ways_to_an_upstream_are_refused() {
         ),
         ("TRACE /api/x HTTP/1.1\r\nHost: 127.0.0.1:9\r\n", "400"),
         ("TRACK /api/x HTTP/1.1\r\nHost: 127.0.0.1:9\r\n", "400"),
+        (
+            "POST /api/x HTTP/1.1\r\nHost: 127.0.0.1:9\r\nX-HTTP-Method: TRACE\r\n",
+            "400",
+        ),
+        (
+            "POST /api/x HTTP/1.1\r\nHost: 127.0.0.1:9\r\nX-Method-Override: Track\r\n",
+            "400",
+        ),
         ("CONNECT /api/x HTTP/1.1\r\nHost: 127.0.0.1:9\r\n", "400"),
         (
             "CONNECT api.example:443 HTTP/1.1\r\nHost: api.example:443\r\n",

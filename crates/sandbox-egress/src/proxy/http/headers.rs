@@ -14,6 +14,12 @@ use crate::rules::name::Target;
 const HTTP_PORT: u16 = 80;
 const HTTPS_PORT: u16 = 443;
 const WEBSOCKET: &str = "websocket";
+/// Fields by which some servers choose another method than that of the request.
+const METHOD_OVERRIDES: [&str; 3] = [
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+];
 
 /// A request that is not served, with the reason.
 pub(super) type Malformed = &'static str;
@@ -83,7 +89,15 @@ pub(super) fn check_intercepted<B>(request: &Request<B>, target: &Target) -> Res
 ///
 /// If it is one.
 pub(super) fn refuse_trace<B>(request: &Request<B>) -> Result<(), Malformed> {
-    if *request.method() == Method::TRACE || request.method().as_str() == "TRACK" {
+    let is_trace = |method: &[u8]| {
+        let method = method.trim_ascii();
+        method.eq_ignore_ascii_case(b"TRACE") || method.eq_ignore_ascii_case(b"TRACK")
+    };
+    let is_named = METHOD_OVERRIDES
+        .iter()
+        .flat_map(|name| request.headers().get_all(*name))
+        .any(|value| is_trace(value.as_bytes()));
+    if is_named || is_trace(request.method().as_str().as_bytes()) {
         return Err("TRACE is not served where a credential is added");
     }
     Ok(())
