@@ -20,7 +20,7 @@ mod ssh;
 pub(crate) fn run(args: &[&str]) -> Result<()> {
     match args {
         ["local"] => local::run(),
-        ["egress"] => egress::run(),
+        ["egress", parts @ ..] => egress::run(parts),
         // A process that `bench egress` starts.
         ["egress-server"] => egress::server::serve(),
         ["gateway", parts @ ..] => gateway::run(parts),

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use sandbox::{Client, Dial, Egress, Resolve, Sandbox};
 
 use self::network::Loopback;
@@ -27,7 +27,12 @@ const DIRECT: &str = "direct";
 const RELAY: &str = "a plain forward proxy";
 const EGRESS: &str = "from a sandbox, by its rules";
 
-pub(crate) fn run() -> Result<()> {
+/// Times the named parts, or all.
+pub(crate) fn run(parts: &[&str]) -> Result<()> {
+    const PARTS: [&str; 4] = ["downloads", "requests", "held", "crowds"];
+    if let Some(unknown) = parts.iter().find(|part| !PARTS.contains(part)) {
+        bail!("{unknown} is no part of `bench egress`: name some of {PARTS:?}, or none for all");
+    }
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?
@@ -45,19 +50,29 @@ pub(crate) fn run() -> Result<()> {
                 .create()
                 .await?;
             let ways = Ways { sandbox, servers };
-            let measured = measure(&ways).await;
+            let wanted = |part: &str| parts.is_empty() || parts.contains(&part);
+            let measured = measure(&ways, wanted).await;
             ways.sandbox.delete().await?;
             measured
         })
 }
 
-async fn measure(ways: &Ways) -> Result<()> {
-    downloads(ways).await?;
-    requests(ways, "one request after the other on a connection", &[]).await?;
-    let closing = ["-H", "Connection: close"];
-    requests(ways, "a connection for each request", &closing).await?;
-    crowd::hold(&ways.sandbox).await?;
-    crowd::download(&ways.sandbox).await
+async fn measure(ways: &Ways, wanted: impl Fn(&str) -> bool) -> Result<()> {
+    if wanted("downloads") {
+        downloads(ways).await?;
+    }
+    if wanted("requests") {
+        requests(ways, "one request after the other on a connection", &[]).await?;
+        let closing = ["-H", "Connection: close"];
+        requests(ways, "a connection for each request", &closing).await?;
+    }
+    if wanted("held") {
+        crowd::hold(&ways.sandbox).await?;
+    }
+    if wanted("crowds") {
+        crowd::download(&ways.sandbox).await?;
+    }
+    Ok(())
 }
 
 /// The ways to the same server.
