@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use sandbox::{Error, ListFilter, MAX_ANNOTATIONS, SandboxId, SandboxState, Uid};
+use sandbox::{Error, ExecRequest, ListFilter, MAX_ANNOTATIONS, SandboxId, SandboxState, Uid};
 
 use crate::case::{Outcome, TestedBackend};
 use crate::cases;
@@ -14,6 +14,7 @@ cases![
     unknown_and_deleted_ids_are_not_found,
     an_id_is_unique_and_can_be_reused,
     the_ttl_ends_a_sandbox_unless_it_is_extended,
+    a_ttl_begins_after_the_initial_commands,
     the_end_can_be_set_exactly,
     an_attached_sandbox_ends_without_a_client,
     a_failed_initial_command_leaves_nothing,
@@ -149,6 +150,27 @@ async fn the_ttl_ends_a_sandbox_unless_it_is_extended(backend: TestedBackend) ->
     Ok(())
 }
 
+async fn a_ttl_begins_after_the_initial_commands(backend: TestedBackend) -> Outcome {
+    // An image's own server has one that begins with the sandbox.
+    if !backend.capabilities().server_enforces_ttl {
+        return Ok(());
+    }
+    const TTL: Duration = Duration::from_secs(12);
+    let sbx = backend
+        .sandbox()
+        .ttl(TTL)
+        .init(ExecRequest::from_shell("sleep 13"))
+        .create()
+        .await?;
+    let end = sbx.info().expires_at.ok_or("no end")?;
+    // The clocks of the client and of the cluster may differ a little.
+    let tolerance = Duration::from_secs(30);
+    assert!(end < SystemTime::now() + TTL + tolerance, "{end:?}");
+    sbx.command("true").output().await?.check()?;
+    sbx.delete().await?;
+    Ok(())
+}
+
 async fn the_end_can_be_set_exactly(backend: TestedBackend) -> Outcome {
     const LATER: Duration = Duration::from_secs(3600);
     // One with a ttl, and one that has none yet.
@@ -244,7 +266,7 @@ async fn a_failed_initial_command_leaves_nothing(backend: TestedBackend) -> Outc
     let error = backend
         .sandbox()
         .id(id.as_str())
-        .init(sandbox::ExecRequest::from_shell("echo no >&2; exit 9"))
+        .init(ExecRequest::from_shell("echo no >&2; exit 9"))
         .create()
         .await;
     assert!(matches!(error, Err(Error::Creation(_))), "{error:?}");

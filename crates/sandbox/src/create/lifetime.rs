@@ -8,8 +8,9 @@ use super::builder::SandboxBuilder;
 
 /// When it ends.
 impl SandboxBuilder {
-    /// Ends the sandbox this long after its creation. [`Sandbox::extend`](crate::Sandbox::extend)
-    /// postpones that.
+    /// Ends the sandbox this long after its server has started. [`Sandbox::extend`](crate::Sandbox::extend)
+    /// postpones that. If initial commands or the proof of egress rules take a while after that start, the time counts from
+    /// when [`create`](Self::create) returns, except with an image's own SSH server.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.spec.lifetime.ttl = Some(ttl);
         self

@@ -6,6 +6,7 @@ pub(crate) mod delete_guard;
 mod egress;
 mod history;
 mod isolate;
+mod late_ttl;
 mod lifetime;
 mod set_up;
 mod time_limit;
@@ -26,6 +27,7 @@ use self::creation_error::{connect_error, provision_error};
 pub(crate) use self::creation_error::{isolate_error, personalise_error};
 use self::delete_guard::{CLEANUP_WAIT, DeleteOnDrop};
 use self::history::History;
+use self::late_ttl::postpone_ttl;
 pub(crate) use self::set_up::personalise;
 use self::set_up::set_up;
 use self::time_limit::TimeLimit;
@@ -143,14 +145,17 @@ async fn create(builder: SandboxBuilder) -> Result<Created> {
         spec.id = Some(SandboxId::generate()?);
     }
     // If this process is killed, no other one knows that the creation has failed.
-    let longest = spec.lifetime.max_lifetime;
-    let first_login_timeout = create_timeout
-        .saturating_add(room_timeout)
-        .clamp(MIN_FIRST_LOGIN_TIMEOUT.min(longest), longest);
+    let max_lifetime = spec.lifetime.max_lifetime;
+    let longest = create_timeout.saturating_add(room_timeout);
+    let first_login_timeout =
+        longest.clamp(MIN_FIRST_LOGIN_TIMEOUT.min(max_lifetime), max_lifetime);
     spec.lifetime
         .first_login_timeout
         .get_or_insert(first_login_timeout);
     spec.waits_for_room = !room_timeout.is_zero();
+    let postponed_ttl = postpone_ttl(&mut spec, &personal, longest, || {
+        parts.backend.capabilities()
+    });
     if let Some(id) = &spec.id {
         tracing::Span::current().record("sandbox.id", tracing::field::display(id));
     }
@@ -159,6 +164,7 @@ async fn create(builder: SandboxBuilder) -> Result<Created> {
         spec,
         personal,
         egress,
+        postponed_ttl,
         history: History::new(on_event),
         limit: TimeLimit::start(create_timeout, room_timeout),
     };
@@ -179,6 +185,8 @@ struct Creation {
     spec: SandboxSpec,
     personal: Personal,
     egress: Option<EgressSetup>,
+    /// What begins when the sandbox is handed out, and not with its server.
+    postponed_ttl: Option<Duration>,
     history: History,
     limit: TimeLimit,
 }
@@ -265,10 +273,12 @@ impl Creation {
         let set_up = self
             .limit
             .current()
-            .bound(
-                "setting up the sandbox",
-                set_up(&self.personal, self.egress.as_ref(), &access.id, &session),
-            )
+            .bound("setting up the sandbox", async {
+                let egress = self.egress.as_ref();
+                let set_up = set_up(&self.personal, egress, &access.id, &session).await?;
+                self.start_ttl(info, &*session).await?;
+                Ok(set_up)
+            })
             .await;
         let (env, egress) = match set_up {
             Ok(set_up) => set_up,

@@ -6,6 +6,7 @@ mod creating;
 mod egress;
 mod failed_creations;
 mod handles;
+mod late_ttl;
 mod pausing;
 mod pool;
 mod shared_pool;
