@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { test } from 'node:test'
 
-import { NotFoundError, Sandbox } from 'e2b'
+import { NotFoundError, Sandbox, TimeoutError } from 'e2b'
 
 import { collectPages, createSandbox, testSince, unknownId, waitUntil } from './support.mjs'
 
@@ -83,6 +83,12 @@ testSince('2.45.0', 'pause and resume keep processes and files', async (t) => {
   assert.equal(await resumed.files.read('kept'), 'content')
   assert.ok((await resumed.commands.list()).some((process) => process.pid === handle.pid))
   assert.equal(await resumed.commands.kill(handle.pid), true)
+})
+
+testSince('2.45.0', 'a paused sandbox refuses a file before all of it was sent', async (t) => {
+  const sandbox = await createSandbox(t)
+  await sandbox.pause()
+  await assert.rejects(sandbox.files.write('large', 'x'.repeat(16 << 20)), TimeoutError)
 })
 
 testSince('2.45.0', 'auto-pause at the timeout', async (t) => {

@@ -50,6 +50,9 @@ def test_paused_sandbox_answers_as_one_that_does_not_run(create):
         sandbox.commands.run("true")
     with pytest.raises(TimeoutException):
         sandbox.files.read("/etc/hostname")
+    # Refused before all of it was sent.
+    with pytest.raises(TimeoutException):
+        sandbox.files.write("large", b"x" * (16 << 20))
     assert sandbox.get_info().state == SandboxState.PAUSED
 
 

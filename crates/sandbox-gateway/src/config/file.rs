@@ -163,6 +163,7 @@ fn read_limits(mut fields: Fields<'_>, limits: &mut Limits, keys: &mut KeyLimits
     }
     for (name, target) in [
         ("header-timeout", &mut limits.header_timeout),
+        ("idle-timeout", &mut limits.idle_timeout),
         ("body-timeout", &mut limits.body_timeout),
         ("write-timeout", &mut limits.write_timeout),
         ("drain", &mut limits.drain),
@@ -249,7 +250,7 @@ name: team
 page: false
 cors: ["https://app.example.com"]
 limits: {sandboxes-per-key: 3, requests-per-second: 5, connections: 10, header-bytes: 16384, body-bytes: 1000,
-  streams-per-connection: 20, header-timeout: 5s, body-timeout: 6s, write-timeout: 7s, drain: 1m}
+  streams-per-connection: 20, header-timeout: 5s, idle-timeout: 90s, body-timeout: 6s, write-timeout: 7s, drain: 1m}
 preview: {keep-host: true, response-timeout: 20m}
 templates:
   base:
@@ -277,9 +278,10 @@ templates:
         );
         assert_eq!(config.metrics_listen.unwrap().port(), 9090);
         assert_eq!((config.name.as_str(), config.page), ("team", false));
+        assert_eq!(config.key_limits.sandboxes, 3);
         assert_eq!(
-            (config.key_limits.sandboxes, config.limits.drain),
-            (3, Duration::from_secs(60))
+            (config.limits.idle_timeout, config.limits.drain),
+            (Duration::from_secs(90), Duration::from_secs(60))
         );
         assert_eq!(
             (config.preview.keep_host, config.preview.response_timeout),

@@ -13,8 +13,12 @@ pub struct Limits {
     /// The longest body of a request to the REST API in bytes. Uploads of files have no limit here: what fits is decided
     /// by the sandbox.
     pub body_bytes: usize,
-    /// How long a client may take to send the head of a request, or to do the handshake of TLS.
+    /// How long a client may take to send the head of a request, from its first byte on, or to do the handshake of TLS. The
+    /// first head counts from when the client has connected.
     pub header_timeout: Duration,
+    /// How long a connection of HTTP/1.1 is kept for the next request. It should be longer than what clients and proxies keep
+    /// theirs for: one that is used in the moment when it is closed fails.
+    pub idle_timeout: Duration,
     /// How long a client may take to send the body of a request to the REST API.
     pub body_timeout: Duration,
     /// How long a client may take nothing of a response that waits for it, before its connection is cut off.
@@ -32,6 +36,8 @@ impl Default for Limits {
             header_bytes: 64 * 1024,
             body_bytes: 1024 * 1024,
             header_timeout: Duration::from_secs(10),
+            // Most keep them for at most 90 seconds.
+            idle_timeout: Duration::from_secs(120),
             body_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(60),
             streams_per_connection: 1_000,

@@ -3,14 +3,15 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::response::Response;
 use http::Request;
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -20,6 +21,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::dispatch::Dispatcher;
+use super::http1::Http1;
 use super::stream::{Held, ResettableStream};
 use super::tls::Tls;
 use crate::app::App;
@@ -29,9 +31,6 @@ use crate::telemetry::count_connection;
 
 /// How long to wait after an accept that failed for want of resources, which each attempt would until some are freed.
 pub(super) const ACCEPT_BACKOFF: Duration = Duration::from_millis(200);
-
-/// How much of a body is read from a connection, or written to it, at once.
-const BODY_BUFFER: usize = 256 << 10;
 
 /// How long to wait for the rest after everything was cut off.
 const LAST_WAIT: Duration = Duration::from_secs(5);
@@ -120,18 +119,12 @@ async fn accept(
 /// How HTTP is spoken. The version is known before: by ALPN, or because there is no TLS. A server that looks at the first
 /// bytes to find out would wait for them without a limit.
 struct HttpServers {
-    http1: http1::Builder,
+    http1: Http1,
     http2: http2::Builder<TokioExecutor>,
 }
 
 impl HttpServers {
     fn new(limits: &Limits) -> Self {
-        let mut http1 = http1::Builder::new();
-        http1
-            .timer(TokioTimer::new())
-            .header_read_timeout(limits.header_timeout)
-            .max_header_size(limits.header_bytes)
-            .max_buf_size(limits.header_bytes.max(BODY_BUFFER));
         let mut http2 = http2::Builder::new(TokioExecutor::new());
         http2
             .timer(TokioTimer::new())
@@ -139,7 +132,10 @@ impl HttpServers {
             .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
             .keep_alive_interval(Duration::from_secs(30))
             .keep_alive_timeout(Duration::from_secs(20));
-        Self { http1, http2 }
+        Self {
+            http1: Http1::new(limits),
+            http2,
+        }
     }
 }
 
@@ -180,45 +176,43 @@ impl Connection {
     {
         let handle = ConnectionHandle::new(peer, self.tls.is_some(), self.reset.clone());
         let dispatcher = Arc::clone(&self.dispatcher);
-        let service = service_fn(move |mut request: Request<Incoming>| {
+        let answer = move |mut request: Request<Body>| {
             request.extensions_mut().insert(handle.clone());
             let dispatcher = Arc::clone(&dispatcher);
-            async move { Ok::<_, Infallible>(dispatcher.answer(request.map(Body::new)).await) }
-        });
-        let (io, servers) = (TokioIo::new(stream), &self.servers);
-        let ended = if is_http2 {
-            self.drive(servers.http2.serve_connection(io, service), |connection| {
-                connection.graceful_shutdown()
-            })
-            .await
-        } else {
-            let connection = servers.http1.serve_connection(io, service).with_upgrades();
-            self.drive(connection, |connection| connection.graceful_shutdown())
-                .await
+            async move { dispatcher.answer(request).await }
+        };
+        let ended = tokio::select! {
+            ended = self.speak(stream, is_http2, answer) => ended,
+            () = self.reset.cancelled() => Ok(()),
         };
         if let Err(error) = ended {
             tracing::debug!(%peer, error = %error, "connection ended");
         }
     }
 
-    /// Serves until the connection ends, is reset, or is drained.
-    async fn drive<C>(
-        &self,
-        connection: C,
-        shut_down: impl FnOnce(Pin<&mut C>),
-    ) -> hyper::Result<()>
+    /// Serves until the connection ends or is drained.
+    async fn speak<S, A, F>(&self, stream: S, is_http2: bool, answer: A) -> hyper::Result<()>
     where
-        C: Future<Output = hyper::Result<()>>,
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        A: Fn(Request<Body>) -> F,
+        F: Future<Output = Response> + Send + 'static,
     {
+        let servers = &self.servers;
+        if !is_http2 {
+            return servers.http1.serve(stream, answer, &self.draining).await;
+        }
+        let service = service_fn(|request: Request<Incoming>| {
+            let answered = answer(request.map(Body::new));
+            async move { Ok::<_, Infallible>(answered.await) }
+        });
+        let connection = servers
+            .http2
+            .serve_connection(TokioIo::new(stream), service);
         let mut serving = pin!(connection);
         tokio::select! {
             ended = &mut serving => return ended,
-            () = self.reset.cancelled() => return Ok(()),
-            () = self.draining.cancelled() => shut_down(serving.as_mut()),
+            () = self.draining.cancelled() => serving.as_mut().graceful_shutdown(),
         }
-        tokio::select! {
-            ended = &mut serving => ended,
-            () = self.reset.cancelled() => Ok(()),
-        }
+        serving.await
     }
 }

@@ -3,7 +3,10 @@
 mod connections;
 mod cors;
 mod dispatch;
+mod http1;
+mod leftover;
 mod metrics_listener;
+mod request_timer;
 mod signing_key;
 mod stream;
 mod tls;

@@ -15,6 +15,7 @@ cases![
     a_sandbox_exists_only_for_its_key,
     ids_and_paths_cannot_be_smuggled,
     large_requests_are_refused,
+    a_large_body_in_vain_does_not_hide_the_answer,
     slow_requests_are_cut_off,
     a_flood_of_requests_is_refused,
     what_is_no_sandbox_of_a_gateway_is_hidden,
@@ -200,6 +201,36 @@ async fn large_requests_are_refused() {
         .send_with(&many, Method::GET, "/v2/sandboxes", None)
         .await;
     assert_eq!(reply.status, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+}
+
+/// A client that sends everything before it reads would get a reset if the connection was closed meanwhile.
+async fn a_large_body_in_vain_does_not_hide_the_answer() {
+    let world = World::start().await;
+    let body = vec![b'x'; 16 << 20];
+    let key = format!("x-api-key: {}", world.key);
+    for (path, header, status) in [
+        ("/v2/sandboxes", "x-api-key: wrong", 401),
+        ("/v2/sandboxes", key.as_str(), 413),
+        ("/v2/there-is-no-such-thing", key.as_str(), 404),
+        ("/files?path=a", "e2b-sandbox-id: none", 502),
+        ("/", "e2b-sandbox-id: none\r\ne2b-sandbox-port: 80", 502),
+    ] {
+        let mut stream = TcpStream::connect(world.address).await.unwrap();
+        // The connection is used again.
+        for _ in 0..2 {
+            let size = body.len();
+            let head = format!(
+                "POST {path} HTTP/1.1\r\nhost: x\r\n{header}\r\ncontent-length: {size}\r\n\r\n"
+            );
+            stream.write_all(head.as_bytes()).await.unwrap();
+            stream.write_all(&body).await.unwrap();
+            let mut reply = [0; 4096];
+            let count = stream.read(&mut reply).await.unwrap();
+            let reply = String::from_utf8_lossy(&reply[..count]);
+            let expected = format!("HTTP/1.1 {status}");
+            assert!(reply.starts_with(&expected), "{path}: {reply}");
+        }
+    }
 }
 
 /// Sends text and returns what came back, until the end.
