@@ -100,7 +100,7 @@ pub use create::builder::SandboxBuilder;
 pub use defaults::Defaults;
 pub use handle::Sandbox;
 pub use sandbox_config::Settings;
-pub use sandbox_core::guest::PauseState;
+pub use sandbox_core::guest::{PauseState, StoppedBy};
 pub use sandbox_core::{
     AppliedLimit, Assignment, BackendOptions, ByteSize, Capabilities, Check, Cpu, DeleteOptions,
     Diagnosis, EndCause, EventStream, Freshness, Isolation, Lifetime, LimitScope, LimitSupport,

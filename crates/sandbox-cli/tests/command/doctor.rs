@@ -12,6 +12,10 @@ fn all_checks_pass_where_sandboxes_can_be_created() {
         report.contains("pass  a sandbox: created in") && report.contains("isolation"),
         "{report}"
     );
+    // Which of them depends on this machine.
+    let pauses = ["the freezer of its control group", "signals"];
+    let names_pause = |by: &&str| report.contains(&format!("pass  pause: by {by}"));
+    assert!(pauses.iter().any(names_pause), "{report}");
     assert!(!report.contains('\u{1b}') && cli.list_ids().is_empty());
     let json: serde_json::Value =
         serde_json::from_str(&cli.expect_ok(["doctor", "-o", "json"])).unwrap();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sandbox_core::OnExpiry;
-use sandbox_core::guest::PauseState;
+use sandbox_core::guest::{PauseState, StoppedBy};
 use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
 
@@ -106,14 +106,14 @@ impl Pauser {
 
     /// Whether the sandbox is paused.
     pub(crate) async fn state(&self) -> PauseState {
-        let is_paused = self.pause.lock().await.is_some();
-        self.describe(is_paused, false)
+        let pause = self.pause.lock().await;
+        self.describe(pause.as_ref(), false)
     }
 
     async fn stop_all(self: Arc<Self>) -> Result<PauseState, StopError> {
         let mut pause = self.pause.lock().await;
         if pause.is_some() {
-            return Ok(self.describe(true, false));
+            return Ok(self.describe(pause.as_ref(), false));
         }
         if !self.is_alone {
             return Err(StopError::Embedded);
@@ -128,26 +128,31 @@ impl Pauser {
                 return Err(error);
             }
         }
-        Ok(self.describe(true, true))
+        Ok(self.describe(pause.as_ref(), true))
     }
 
     async fn continue_all(&self, ttl: Option<Duration>) -> Result<PauseState, StopError> {
         let mut pause = self.pause.lock().await;
         let Some(current) = pause.as_ref() else {
-            return Ok(self.describe(false, false));
+            return Ok(self.describe(None, false));
         };
         current.end().await?;
         *pause = None;
         self.lifetime.resume(ttl);
         self.processes.allow_starts();
-        Ok(self.describe(false, true))
+        Ok(self.describe(None, true))
     }
 
-    fn describe(&self, is_paused: bool, is_changed: bool) -> PauseState {
+    fn describe(&self, pause: Option<&Pause>, is_changed: bool) -> PauseState {
         // What is left is rounded up, so that a ttl that has not passed is never zero.
         let left = self.lifetime.ttl_left();
         let seconds = left.map(|left| left.as_secs() + u64::from(left.subsec_nanos() > 0));
-        PauseState::new(is_paused, is_changed, seconds)
+        let mut state = PauseState::new(pause.is_some(), is_changed, seconds);
+        state.stopped_by = pause.map(|pause| match pause {
+            Pause::Frozen(_) => StoppedBy::Freezer,
+            Pause::Stopped { .. } => StoppedBy::Signals,
+        });
+        state
     }
 }
 

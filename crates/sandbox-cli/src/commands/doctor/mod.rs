@@ -5,7 +5,7 @@ mod gateway;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use sandbox::{Check, Egress, Sandbox, SandboxInfo, Settings, Verdict};
+use sandbox::{Check, Egress, Sandbox, SandboxInfo, Settings, StoppedBy, Verdict};
 
 use crate::args::global::{Global, open_client};
 use crate::exit::Outcome;
@@ -153,6 +153,7 @@ async fn try_sandbox(builder: sandbox::SandboxBuilder) -> Vec<Check> {
         .await
         .unwrap_or_else(|_| sandbox.info().clone());
     let egress = check_egress(&sandbox).await;
+    let pause = check_pause(&sandbox).await;
     let deleted = sandbox.delete().await;
     let mut checks = match ran {
         Ok(output) if output.status.success() => {
@@ -169,6 +170,7 @@ async fn try_sandbox(builder: sandbox::SandboxBuilder) -> Vec<Check> {
     };
     checks.push(check_isolation(&info));
     checks.push(egress);
+    checks.push(pause);
     checks.push(match deleted {
         Ok(()) => Check::passed("its removal", "nothing is left"),
         Err(error) => Check::failed("its removal", error_text(&error.into())),
@@ -215,6 +217,27 @@ async fn check_egress(sandbox: &Sandbox) -> Check {
         }
         Err(error) => Check::warning(NAME, error_text(&error.into()))
             .with_remedy("needed only for --egress and SANDBOX_EGRESS; docs/EGRESS.md describes what enforces them"),
+    }
+}
+
+/// Checks whether the sandbox can be paused, and what stops its processes then.
+async fn check_pause(sandbox: &Sandbox) -> Check {
+    const NAME: &str = "pause";
+    let paused = async {
+        sandbox.pause().await?;
+        let state = sandbox.pause_state().await?;
+        sandbox.resume(None).await?;
+        Ok::<_, sandbox::Error>(state.stopped_by)
+    };
+    match paused.await {
+        Ok(Some(StoppedBy::Freezer)) => Check::passed(NAME, "by the freezer of its control group"),
+        Ok(Some(StoppedBy::Signals)) => Check::passed(
+            NAME,
+            "by signals; some programs notice the SIGCONT that continues them",
+        ),
+        Ok(_) => Check::passed(NAME, "it works"),
+        Err(error) => Check::warning(NAME, error_text(&error.into()))
+            .with_remedy("needed only for `sandbox pause` and --on-expiry pause"),
     }
 }
 

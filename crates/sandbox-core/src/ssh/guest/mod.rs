@@ -36,7 +36,7 @@ pub use processes::{
     SharedProcess, TerminalSize,
 };
 pub use refusal::{Refusal, RefusalCode};
-pub use sandbox::{OnExpiry, PauseState, SandboxRequest};
+pub use sandbox::{OnExpiry, PauseState, SandboxRequest, StoppedBy};
 
 /// What a client asks of the server: the first frame of a channel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

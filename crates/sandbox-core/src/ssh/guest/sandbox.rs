@@ -84,6 +84,9 @@ pub struct PauseState {
     /// The seconds left of the `ttl`, if it has one. They do not pass while it is paused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_seconds: Option<u64>,
+    /// What has stopped its processes, while it is paused. Former servers do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped_by: Option<StoppedBy>,
 }
 
 impl PauseState {
@@ -93,6 +96,40 @@ impl PauseState {
             is_paused,
             is_changed,
             ttl_seconds,
+            stopped_by: None,
+        }
+    }
+}
+
+/// What stops the processes of a paused sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum StoppedBy {
+    /// The freezer of their control group, which programs do not notice.
+    Freezer,
+    /// SIGSTOP. Some programs notice the SIGCONT that continues them.
+    Signals,
+    /// Something else, of which only a newer server knows.
+    #[serde(other)]
+    Other,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_of_former_and_newer_servers_are_read() {
+        for (sent, expected) in [
+            ("", None),
+            (r#","stopped_by":"freezer""#, Some(StoppedBy::Freezer)),
+            (r#","stopped_by":"signals""#, Some(StoppedBy::Signals)),
+            (r#","stopped_by":"a demon""#, Some(StoppedBy::Other)),
+        ] {
+            let text = format!(r#"{{"is_paused":true{sent}}}"#);
+            let state: PauseState = serde_json::from_str(&text).unwrap();
+            assert_eq!(state.stopped_by, expected, "{text}");
         }
     }
 }
