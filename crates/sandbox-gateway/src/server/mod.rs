@@ -75,7 +75,7 @@ impl Gateway {
             .await
             .map_err(cannot_listen)?;
         let address = listener.local_addr().map_err(cannot_listen)?;
-        let egress = EgressLimits::new(&config, &client);
+        let egress = EgressLimits::new(&config, &client)?;
         let (pools, fillers) = pools::start(&config, &client, &egress).await?;
         let sandboxes = Sandboxes::new(
             client,

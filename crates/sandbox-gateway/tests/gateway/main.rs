@@ -20,10 +20,9 @@ mod measured;
 mod operating;
 mod origin;
 mod pausing;
+mod secrets;
 mod support;
 mod tls;
-mod transforms;
-mod upstreams;
 
 use std::process::ExitCode;
 
@@ -48,9 +47,8 @@ fn main() -> ExitCode {
         measured::cases(),
         operating::cases(),
         pausing::cases(),
+        secrets::cases(),
         tls::cases(),
-        transforms::cases(),
-        upstreams::cases(),
     ] {
         for (name, run) in cases {
             let handle = runtime.handle().clone();

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use sandbox::{Client, Egress, HostTransform, NamedUpstream, SandboxBuilder};
 
 use super::narrowing::narrow;
-use crate::config::{GatewayConfig, TemplatePool};
+use crate::config::{GatewayConfig, Template, TemplatePool};
+use crate::error::GatewayError;
 use crate::sandboxes::record::EgressWish;
 
 /// What one sandbox may reach.
@@ -60,14 +61,31 @@ pub(crate) struct EgressLimits {
 impl EgressLimits {
     /// Reads what the templates allow. One that says nothing allows what the settings of the client say, or else nothing.
     /// What the sandboxes of a shared pool reach was decided by whoever fills it.
-    pub(crate) fn new(config: &GatewayConfig, client: &Client) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// Which templates have upstreams or transforms and no rules, so that no proxy would serve them.
+    pub(crate) fn new(config: &GatewayConfig, client: &Client) -> Result<Self, GatewayError> {
         let has_network = client.capabilities().network;
         let of_settings = client.sandbox().egress_rules().cloned();
+        let mistakes: Vec<_> = config
+            .templates
+            .iter()
+            .filter(|(_, template)| of_settings.is_none() && has_unserved_secrets(template))
+            .map(|(name, _)| {
+                format!(
+                    "templates.{name}: its upstreams and transforms are served with egress rules, and its sandboxes have the \
+                     network of their backend instead; set egress, or leave them out"
+                )
+            })
+            .collect();
+        if !mistakes.is_empty() {
+            return Err(GatewayError::Config(mistakes));
+        }
         let templates = config.templates.iter().map(|(name, template)| {
-            let is_shared = matches!(template.pool, Some(TemplatePool::Shared { .. }));
             let unset = match &of_settings {
                 // Where there is no network, the word for it allows nothing.
-                None if has_network && (template.backend_network || is_shared) => None,
+                None if has_network && has_no_rules(template) => None,
                 None => Some(Egress::none()),
                 Some(rules) => Some(rules.clone()),
             };
@@ -78,10 +96,10 @@ impl EgressLimits {
             let transforms = template.transforms.clone().into();
             (name.clone(), Reach::new(rules, upstreams, transforms))
         });
-        Self {
+        Ok(Self {
             templates: templates.collect(),
             has_network,
-        }
+        })
     }
 
     /// What a template allows. One that the configuration no longer has allows nothing.
@@ -117,4 +135,15 @@ impl EgressLimits {
         let transforms = reach.transforms.iter().cloned();
         transforms.fold(sandbox, SandboxBuilder::host_transform)
     }
+}
+
+/// Whether a template's sandboxes have the network of their backend, unless the settings of the client say otherwise.
+fn has_no_rules(template: &Template) -> bool {
+    let is_shared = matches!(template.pool, Some(TemplatePool::Shared { .. }));
+    template.egress.is_none() && (template.backend_network || is_shared)
+}
+
+fn has_unserved_secrets(template: &Template) -> bool {
+    let has_secrets = !template.upstreams.is_empty() || !template.transforms.is_empty();
+    has_secrets && has_no_rules(template)
 }
