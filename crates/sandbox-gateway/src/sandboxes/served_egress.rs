@@ -49,7 +49,8 @@ impl Sandboxes {
 
     /// Serves what sandboxes may reach that a former process has served.
     pub(crate) async fn serve_all_egress(&self) -> sandbox::Result<()> {
-        let listed = self.list().await?;
+        let listed = self.list().await;
+        let listed = listed.inspect_err(|_| self.servings.set_started())?;
         let now = SystemTime::now();
         let served = listed.into_iter().filter(|owned| {
             let reach = self
@@ -65,6 +66,7 @@ impl Sandboxes {
                 }
             })
             .await;
+        self.servings.set_started();
         Ok(())
     }
 
