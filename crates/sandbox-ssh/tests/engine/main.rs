@@ -15,6 +15,7 @@ mod host_keys;
 mod jobs;
 mod listening;
 mod lost_connections;
+mod output_packets;
 mod pooling;
 mod probing;
 mod resuming;

@@ -3,16 +3,18 @@
 use std::io;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::output::{ChannelClosed, Output};
 
-/// Bytes of the first buffer, and of each one after a read that filled a buffer.
+/// The most bytes of the first reads, and of each one after a read that was as large as it may be. A packet holds 65,535
+/// bytes (russh): with one more, a second packet would carry one byte. Pipes are made of pages, of which a read takes
+/// whole ones.
 const SMALL: usize = 4 << 10;
-pub(crate) const LARGE: usize = 64 << 10;
+pub(crate) const LARGE: usize = 60 << 10;
 /// A stream that is never silent counts as ended after this many times the grace. What is in the
 /// pipe then is still read, up to more bytes than any pipe holds, because the command itself may
 /// have written it.
@@ -104,12 +106,14 @@ impl<'a, R: AsyncRead + Unpin> OutputReader<'a, R> {
     /// process has ended fails with EIO.
     async fn read(&mut self) -> Option<io::Result<usize>> {
         self.buffer.reserve(self.capacity);
+        // What is reserved may be more.
+        let mut room = (&mut self.buffer).limit(self.capacity);
         if self.after_exit.is_none() {
             tokio::select! {
                 // `exited` comes first, because a stream may always be ready.
                 biased;
                 () = self.end.exited.cancelled() => self.after_exit = Some((Instant::now(), 0)),
-                read = self.reader.read_buf(&mut self.buffer) => return Some(read),
+                read = self.reader.read_buf(&mut room) => return Some(read),
             }
         }
         let wait = match self.after_exit {
@@ -118,7 +122,7 @@ impl<'a, R: AsyncRead + Unpin> OutputReader<'a, R> {
             // Only what is there already.
             _ => Duration::ZERO,
         };
-        tokio::time::timeout(wait, self.reader.read_buf(&mut self.buffer))
+        tokio::time::timeout(wait, self.reader.read_buf(&mut room))
             .await
             .ok()
     }

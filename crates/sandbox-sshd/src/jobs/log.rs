@@ -12,8 +12,8 @@ use tokio::sync::watch;
 use super::layout::Layout;
 use crate::lock::lock;
 
-/// Bytes per read of the file.
-const CHUNK: u64 = 64 << 10;
+/// Bytes per read of the file, which fit into one packet.
+const CHUNK: u64 = 60 << 10;
 
 /// The beginning and the end of a job's output. It is read from the open file and not by its path,
 /// so that a workload cannot change it by replacing the file.
