@@ -6,11 +6,18 @@ use rustix::process::{Resource, Rlimit, WaitOptions, getrlimit, getuid, setrlimi
 
 use crate::linux::sys::{Cloned, clone_process};
 
+/// How often the processes are counted. Between a count and its trial, others may have started more than the margin.
+const COUNTS: usize = 8;
+
 /// Returns a limit that allows this many more processes of the user than there are now; `None` if
 /// those cannot be counted.
 pub(super) fn shared_process_limit(additional: u64) -> Option<u64> {
-    // The kernel also counts the processes of this uid in other containers, which are not visible
-    // here. So a process is started under the limit, to see whether it allows any.
+    (0..COUNTS).find_map(|_| try_limit(additional))
+}
+
+/// Counts once. The kernel also counts the processes of this uid in other containers, which are not visible here. So a
+/// process is started under the limit, to see whether it allows any.
+fn try_limit(additional: u64) -> Option<u64> {
     const MARGIN: u64 = 16;
     let count = count_user_processes()?;
     let limit = count.saturating_add(additional);
