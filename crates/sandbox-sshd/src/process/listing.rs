@@ -251,13 +251,10 @@ mod tests {
         };
         let running = listed().unwrap();
         kill(pid, Signal::SIGSTOP).unwrap();
-        let stopped = loop {
-            let process = listed().unwrap();
-            if process.activity != ProcessActivity::Active {
-                break process;
-            }
-        };
-        assert_eq!(stopped.activity, ProcessActivity::Stopped);
+        // It has just begun to run, and may wait for its program before it stops.
+        while listed().unwrap().activity != ProcessActivity::Stopped {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
         assert_eq!(find_process(pid).unwrap().started, running.started);
         child.kill().unwrap();
         child.wait().unwrap();
