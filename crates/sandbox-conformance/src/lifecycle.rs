@@ -188,15 +188,19 @@ async fn the_end_can_be_set_exactly(backend: TestedBackend) -> Outcome {
     let tolerance = Duration::from_secs(30);
     assert!(end < before + Duration::from_secs(5) + tolerance, "{end:?}");
     ended.set_ttl(Duration::ZERO).await?;
-    wait_until_deleted(&backend, ended.id()).await?;
-    wait_until_deleted(&backend, brief.id()).await?;
     // An image's own server has ends that can only come sooner.
-    if backend.capabilities().server_enforces_ttl {
+    let can_postpone = backend.capabilities().server_enforces_ttl;
+    if can_postpone {
         let info = kept.set_ttl(LATER).await?;
         assert!(info.expires_at > Some(SystemTime::now() + LATER / 2));
         // It may also be moved back and forth.
         kept.set_ttl(Duration::from_secs(60)).await?;
         kept.extend(LATER).await?;
+    }
+    // A busy cluster takes a while, perhaps until the first end of the one that is kept.
+    wait_until_deleted(&backend, ended.id()).await?;
+    wait_until_deleted(&backend, brief.id()).await?;
+    if can_postpone {
         // It outlives its first end.
         let rest = before + Duration::from_secs(31);
         tokio::time::sleep(rest.duration_since(SystemTime::now()).unwrap_or_default()).await;
