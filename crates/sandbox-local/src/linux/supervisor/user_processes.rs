@@ -6,23 +6,27 @@ use rustix::process::{Resource, Rlimit, WaitOptions, getrlimit, getuid, setrlimi
 
 use crate::linux::sys::{Cloned, clone_process};
 
-/// How often the processes are counted. Between a count and its trial, others may have started more than the margin.
+/// How often the processes are counted at most.
 const COUNTS: usize = 8;
 
 /// Returns a limit that allows this many more processes of the user than there are now; `None` if
 /// those cannot be counted.
 pub(super) fn shared_process_limit(additional: u64) -> Option<u64> {
-    (0..COUNTS).find_map(|_| try_limit(additional))
-}
-
-/// Counts once. The kernel also counts the processes of this uid in other containers, which are not visible here. So a
-/// process is started under the limit, to see whether it allows any.
-fn try_limit(additional: u64) -> Option<u64> {
+    // The kernel also counts the processes of this uid in other containers, which are not visible
+    // here. So a process is started under the limit, to see whether it allows any.
     const MARGIN: u64 = 16;
-    let count = count_user_processes()?;
-    let limit = count.saturating_add(additional);
-    let trial = count.saturating_add(additional.min(MARGIN));
-    can_start_process(trial).then_some(limit)
+    let mut former = None;
+    for _ in 0..COUNTS {
+        let count = count_user_processes()?;
+        if can_start_process(count.saturating_add(additional.min(MARGIN))) {
+            return Some(count.saturating_add(additional));
+        }
+        // Between a count and its trial, others may start more than the margin. A count that stays the same is not outdated.
+        if former.replace(count) == Some(count) {
+            return None;
+        }
+    }
+    None
 }
 
 /// Counts the processes and threads of this user.
