@@ -1,14 +1,14 @@
 //! How long a connection of HTTP/1.1 waits for requests: long for the next one, and briefly for the rest of a head.
 
-use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::AsyncRead;
 use tokio::time::{Instant, Sleep};
+use tokio_util::io::InspectReader;
 
 /// Times one connection. hyper has one timeout for the wait for a request and for its head, which would cut off clients that
 /// keep a connection for later.
@@ -69,12 +69,17 @@ impl RequestTimer {
         }
     }
 
-    /// Notes what arrives on the stream of the connection.
-    pub(super) fn watch<S>(&self, stream: S) -> WatchedStream<S> {
-        WatchedStream {
-            stream,
-            shared: Arc::clone(&self.shared),
-        }
+    /// Notes when the first byte of a head arrives on the stream of the connection.
+    pub(super) fn watch<S: AsyncRead>(
+        &self,
+        stream: S,
+    ) -> InspectReader<S, impl FnMut(&[u8]) + Send + use<S>> {
+        let shared = Arc::clone(&self.shared);
+        InspectReader::new(stream, move |read: &[u8]| {
+            if !read.is_empty() {
+                shared.note_arrival();
+            }
+        })
     }
 
     /// A function that notes the beginning of a request, after its head. It ends with the last clone of the result.
@@ -125,6 +130,14 @@ impl RequestTimer {
 }
 
 impl Shared {
+    fn note_arrival(&self) {
+        let mut state = self.state();
+        if state.served == 0 && !state.has_begun {
+            state.has_begun = true;
+            state.since = Instant::now();
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -138,60 +151,5 @@ impl Drop for BusyGuard {
         state.since = Instant::now();
         drop(state);
         self.0.waker.wake();
-    }
-}
-
-/// A stream that notes when the first byte of a head arrives.
-pub(super) struct WatchedStream<S> {
-    stream: S,
-    shared: Arc<Shared>,
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for WatchedStream<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buf));
-        if buf.filled().len() > before {
-            let mut state = self.shared.state();
-            if state.served == 0 && !state.has_begun {
-                state.has_begun = true;
-                state.since = Instant::now();
-            }
-        }
-        Poll::Ready(read)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 }
