@@ -11,7 +11,7 @@ use crate::builder::{CreateOptions, report_events};
 use crate::calls::{Shared, nothing, object, operation, reporting_operation, share};
 use crate::egress::{has_decisions, keep_decisions};
 use crate::errors::checked;
-use crate::leftovers;
+use crate::leftovers::LEFTOVERS;
 use crate::operation::Operation;
 use crate::pools::{ClaimOptions, PoolOptions, RawPool};
 use crate::records::info_record;
@@ -194,7 +194,7 @@ impl RawClient {
         operation(&self.client, |client| async move {
             let settling = async {
                 // The client knows what calls have left only once they are dropped.
-                leftovers::wait_until_none().await;
+                LEFTOVERS.wait_until_none().await;
                 client.settle().await;
             };
             let settled = tokio::time::timeout(SETTLE_LIMIT, settling).await;

@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use pyo3::PyClass;
 use pyo3::prelude::*;
 use pyo3::pyclass_init::PyClassInitializer;
+use sandbox::{TrackedWork, WorkWaiter};
 use tokio::task::AbortHandle;
 
 use crate::delivery::deliver;
 use crate::errors::raise;
-use crate::leftovers::{Interrupter, Interruptible};
+use crate::runtime::Guarded;
 use crate::value::{Outcome, Value, unexpected};
 
 /// A future of an event loop that waits for a call. A task of the runtime owns it, and never enters the interpreter.
@@ -38,10 +39,10 @@ impl Waiter {
     }
 
     /// Returns a callback for the future that drops the call.
-    pub(crate) fn cancel_with(&self, call: AbortHandle, interrupter: Interrupter) -> Canceller {
+    pub(crate) fn cancel_with(&self, call: AbortHandle, waiter: WorkWaiter) -> Canceller {
         Canceller {
             call: self.0.call.get_or_init(|| call).clone(),
-            interrupter,
+            waiter: Mutex::new(Some(Guarded::new(waiter))),
         }
     }
 
@@ -60,11 +61,11 @@ impl Waiter {
     }
 
     /// Has the event loop set the result of the future. Until then the call can still be interrupted.
-    pub(crate) fn settle(self, outcome: Outcome, interruptible: Interruptible) {
+    pub(crate) fn settle(self, outcome: Outcome, tracked: TrackedWork) {
         deliver(Box::new(move |py| {
             let settlement = Settlement {
                 waiter: self.clone(),
-                outcome: Mutex::new(Some((outcome, interruptible))),
+                outcome: Mutex::new(Some((outcome, tracked))),
             };
             self.call_soon(py, settlement);
         }));
@@ -114,13 +115,13 @@ impl Waiter {
 #[pyclass(frozen)]
 struct Settlement {
     waiter: Waiter,
-    outcome: Mutex<Option<(Outcome, Interruptible)>>,
+    outcome: Mutex<Option<(Outcome, TrackedWork)>>,
 }
 
 #[pymethods]
 impl Settlement {
     fn __call__(&self, py: Python<'_>) -> PyResult<()> {
-        let (outcome, _interruptible) = take(&self.outcome)?;
+        let (outcome, _tracked) = take(&self.outcome)?;
         if self.waiter.is_done(py)? {
             py.detach(|| drop(outcome));
             return Ok(());
@@ -171,14 +172,16 @@ impl Report {
 #[pyclass(frozen)]
 pub(crate) struct Canceller {
     call: AbortHandle,
-    interrupter: Interrupter,
+    /// Until the future is done: from then on, what is still there of the call is left over.
+    waiter: Mutex<Option<Guarded<WorkWaiter>>>,
 }
 
 #[pymethods]
 impl Canceller {
-    fn __call__(&self, _future: &Bound<'_, PyAny>) {
-        self.interrupter.interrupt();
+    fn __call__(&self, _future: &Bound<'_, PyAny>) -> PyResult<()> {
+        drop(take(&self.waiter)?);
         self.call.abort();
+        Ok(())
     }
 }
 

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
+use sandbox::TrackedWork;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::core::fault::Fault;
 use crate::errors::{checked, raise};
 use crate::event_loop::Waiter;
-use crate::leftovers::Interruptible;
+use crate::leftovers::LEFTOVERS;
 use crate::runtime::{self, Guarded};
 use crate::value::{Outcome, Value};
 use crate::{logging, value};
@@ -37,7 +38,7 @@ struct Call {
 /// A call in the background. The call is dropped before what says that it is there, also by an aborted task.
 struct Running {
     call: Guarded<Call>,
-    interruptible: Interruptible,
+    tracked: TrackedWork,
 }
 
 /// What is reported to a callback of the caller while the work goes on.
@@ -139,25 +140,18 @@ impl Operation {
             callback.map(|reports| reports.callback.clone_ref(py)),
         );
         let kept = waiter.clone();
-        let interruptible = Interruptible::default();
-        let interrupter = interruptible.interrupter();
-        let running = Running {
-            call,
-            interruptible,
-        };
+        let (work_waiter, tracked) = LEFTOVERS.track();
+        let running = Running { call, tracked };
         let task = runtime.spawn(async move {
             // The block has to own it as a whole: its parts alone would be dropped in another order.
             let mut running = running;
             let outcome = drive(&mut running.call, &waiter).await;
-            let Running {
-                call,
-                interruptible,
-            } = running;
+            let Running { call, tracked } = running;
             // Dropped first: a caller that gets the result can rely on the end of the call.
             drop(call);
-            waiter.settle(outcome, interruptible);
+            waiter.settle(outcome, tracked);
         });
-        let canceller = kept.cancel_with(task.abort_handle(), interrupter);
+        let canceller = kept.cancel_with(task.abort_handle(), work_waiter);
         future.call_method1("add_done_callback", (canceller,))?;
         Ok(future)
     }

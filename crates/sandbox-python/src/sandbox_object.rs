@@ -14,7 +14,7 @@ use crate::egress::{DecisionSlot, Decisions, RawEgress};
 use crate::errors::checked;
 use crate::files::RawFiles;
 use crate::jobs::RawJob;
-use crate::leftovers::Leftover;
+use crate::leftovers::LEFTOVERS;
 use crate::operation::Operation;
 use crate::ports::RawForward;
 use crate::process::RawProcess;
@@ -160,7 +160,7 @@ impl Drop for NewSandbox {
         };
         match runtime::own_handle() {
             Some(runtime) => {
-                let left = Leftover::new();
+                let left = LEFTOVERS.begin();
                 drop(runtime.spawn(async move {
                     let _left = left;
                 if let Err(error) = sandbox.delete().await {

@@ -170,8 +170,8 @@ pub use sandbox_egress::{
 pub use handle::forward::Forward;
 pub use sandbox_core::{
     Accept, Access, ByteStream, Canary, Connector, Deadline, Endpoint, FileSystem, HostKeyProbe,
-    KeyPair, NetworkIsolation, PortListener, PortProbe, PrivateKey, PublicKey, SandboxBackend,
-    Session, SessionSource,
+    KeyPair, Leftover, Leftovers, NetworkIsolation, PortListener, PortProbe, PrivateKey, PublicKey,
+    SandboxBackend, Session, SessionSource, TrackedWork, WorkWaiter,
 };
 
 // Errors.
