@@ -200,7 +200,9 @@ async fn read_log(shared: &Shared, view: &PodView, deadline: Deadline) -> String
         .problem
         .as_ref()
         .and_then(|problem| problem.container.as_deref());
-    let has_log = other.is_some() || view.started_at.is_some();
+    // A kubelet reports a start late, when the server may have answered already.
+    let may_run = view.scheduled.is_some() && view.problem.is_none();
+    let has_log = other.is_some() || view.started_at.is_some() || may_run;
     if !has_log || !view.termination_message.is_empty() {
         return view.termination_message.clone();
     }

@@ -6,9 +6,10 @@ use futures_util::StreamExt;
 use sandbox_core::{LogOptions, Result, SandboxBackend, SandboxId};
 use sandbox_k8s::KubernetesBackend;
 use sandbox_testkit::apiserver::Fault;
+use serde_json::json;
 use tokio::time::Instant;
 
-use crate::support::{backend, create_running, server};
+use crate::support::{backend, create_running, create_sandbox, server};
 
 fn waiting_to_start(why: &str) -> Fault {
     let message = format!("container \"sandbox\" in pod \"sbx-a\" is waiting to start: {why}");
@@ -63,6 +64,30 @@ async fn the_log_of_a_container_that_never_starts_fails_with_the_reason() {
             begun.elapsed()
         );
     }
+}
+
+/// A kubelet reports a start up to ten seconds late. By then the server may have refused a login.
+#[tokio::test(start_paused = true)]
+async fn a_diagnosis_has_the_log_before_the_start_is_reported() {
+    let server = server();
+    server.set_pods_start(false);
+    let id = create_sandbox(&backend(&server)).await.id;
+    // Each one sees the cluster anew.
+    let diagnose = async || backend(&server).diagnose(&id).await.unwrap();
+    // A Pod without a node has no log.
+    assert_eq!(diagnose().await.log_tail, "");
+    server.update("pods", id.as_str(), |pod| {
+        pod["spec"]["nodeName"] = json!("node-1");
+        pod["status"] = json!({"phase": "Pending", "conditions": [
+            {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}]});
+    });
+    let diagnosis = diagnose().await;
+    assert!(diagnosis.log_tail.contains("the log"), "{diagnosis:?}");
+    // The kubelet has not started it yet.
+    server.inject_always("get pods/log", waiting_to_start("ContainerCreating"));
+    let begun = Instant::now();
+    assert_eq!(diagnose().await.log_tail, "");
+    assert!(begun.elapsed() < Duration::from_secs(5));
 }
 
 #[tokio::test(start_paused = true)]
