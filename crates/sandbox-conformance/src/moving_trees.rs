@@ -134,11 +134,12 @@ async fn growing_files_are_copied(backend: TestedBackend) -> Outcome {
     with_sandbox(backend, |sbx| async move {
         let directory = tempfile::tempdir()?;
         let path = |name: &str| directory.path().join(name);
+        // At a pace that any machine copies at: the file would become larger with each slow copy.
         let writing = "mkdir logs; echo result > logs/result; echo begin > ready; \
-                       while :; do echo 'a line of a log'; done >> logs/app.log";
+                       while :; do for _ in 1 2 3 4 5 6 7 8; do echo 'a line of a log'; done; sleep 0.01; done >> logs/app.log";
         let writer = sbx.shell(writing).spawn().await?;
         while !sbx.files().exists("ready").await?
-            || sbx.files().stat("logs/app.log").await?.size == 0
+            || sbx.files().stat("logs/app.log").await?.size <= LINE.len() as u64
         {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -161,14 +162,15 @@ async fn growing_files_are_copied(backend: TestedBackend) -> Outcome {
         // The other direction.
         std::fs::create_dir(path("grows"))?;
         let log = path("grows/app.log");
-        std::fs::write(&log, "a line of a log\n".repeat(10_000))?;
+        std::fs::write(&log, LINE.repeat(10_000))?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let appended = log.clone();
         let appending = tokio::task::spawn_blocking(move || -> std::io::Result<()> {
             let mut file = std::fs::File::options().append(true).open(appended)?;
             while !stopped.load(Ordering::Relaxed) {
-                file.write_all(b"a line of a log\n")?;
+                file.write_all(LINE.as_bytes())?;
+                std::thread::sleep(Duration::from_micros(100));
             }
             Ok(())
         });
@@ -185,15 +187,16 @@ async fn growing_files_are_copied(backend: TestedBackend) -> Outcome {
     .await
 }
 
+const LINE: &str = "a line of a log\n";
+
 /// Checks that a log is whole up to some moment.
 fn check_lines(log: &str) {
-    assert!(log.len() > 16);
-    let line = "a line of a log\n";
+    assert!(log.len() > LINE.len());
     assert!(
         log.lines()
             .rev()
             .skip(1)
-            .all(|found| found == line.trim_end())
+            .all(|found| found == LINE.trim_end())
     );
 }
 
