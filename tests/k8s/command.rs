@@ -128,10 +128,15 @@ async fn a_sandbox_is_used_from_the_command_line(_: TestedBackend) -> Outcome {
         return Ok(());
     };
     with_sandbox(&runner, async |id| {
-        // The kubelet may not have reported yet that it runs.
-        let info = runner.sandbox(&["info", &id, "-o", "json"]).await?;
-        let info: Value = serde_json::from_str(&info)?;
-        assert_eq!(info["state"], "running", "{info}");
+        // The kubelet may report only later that it runs.
+        loop {
+            let info = runner.sandbox(&["info", &id, "-o", "json"]).await?;
+            let info: Value = serde_json::from_str(&info)?;
+            if info["state"] == "running" {
+                break;
+            }
+            assert_eq!(info["state"], "pending", "{info}");
+        }
         let listed: Value =
             serde_json::from_str(&runner.sandbox(&["ls", "-l", LABEL, "-o", "json"]).await?)?;
         let ids: Vec<_> = listed

@@ -38,7 +38,7 @@ async fn edited_client(user: Option<Value>, cluster: Option<Value>) -> Outcome<s
 
 fn client_on(backend: KubernetesBackend) -> Outcome<sandbox::Client> {
     let mut defaults = defaults();
-    defaults.create_timeout = Duration::from_secs(60);
+    defaults.create_timeout = Duration::from_secs(180);
     Ok(client_for(backend, defaults))
 }
 

@@ -16,10 +16,11 @@ pub(crate) fn short_grace() -> KubernetesOptions {
     options
 }
 
-/// A client with these options, whose creations time out after a minute.
+/// A client with these options, whose creations time out after three minutes: much more than a busy node needs to report
+/// what fails them.
 async fn impatient_client(options: KubernetesOptions) -> Outcome<Client> {
     let mut defaults = defaults();
-    defaults.create_timeout = Duration::from_secs(60);
+    defaults.create_timeout = Duration::from_secs(180);
     // The account of the tests has permissions in their own namespace only.
     let backend = if options.namespace.as_deref() == Some(namespace()) {
         admin_backend(options).await?

@@ -1,8 +1,9 @@
 //! Sandboxes that exceed their limits while they run.
 
 use std::error::Error as _;
+use std::time::Duration;
 
-use sandbox::{CommandCause, Error};
+use sandbox::{CommandCause, Error, Output, Sandbox};
 use sandbox_conformance::{Outcome, TestedBackend, cases};
 use sandbox_k8s::options::{PodOptions, PodVolume, VolumeSource};
 
@@ -22,23 +23,22 @@ async fn a_full_disk_evicts_the_pod(_: TestedBackend) -> Outcome {
         .await?;
     let fill = "dd if=/dev/zero of=large bs=1M count=100 2>/dev/null; sleep 300";
     let lost = sbx.shell(fill).output().await;
+    let reported = error_once_reported(&sbx, &lost, "evicted").await;
     sbx.delete().await?;
-    let error = lost.expect_err("the Pod was evicted");
+    println!("{lost:?}\n{reported}");
     assert!(
         matches!(
-            &error,
-            Error::Command {
+            &lost,
+            Err(Error::Command {
                 cause: CommandCause::Lost,
                 ..
-            }
+            })
         ),
-        "{error:?}"
+        "{lost:?}"
     );
-    let error = with_source(&error);
-    println!("{error}");
     assert!(
-        error.contains("evicted") && error.contains("40Mi"),
-        "{error}"
+        reported.contains("evicted") && reported.contains("40Mi"),
+        "{reported}"
     );
     Ok(())
 }
@@ -50,15 +50,20 @@ async fn too_much_memory_ends_a_process_or_the_pod(_: TestedBackend) -> Outcome 
         .create()
         .await?;
     let ended = sbx.shell("tail /dev/zero").output().await;
+    let reported = match &ended {
+        Ok(_) => String::new(),
+        Err(_) => error_once_reported(&sbx, &ended, OUT_OF_MEMORY).await,
+    };
     sbx.delete().await?;
     match ended {
         // The kernel killed only the largest process of the container.
         Ok(output) => assert!(!output.status.success(), "{output:?}"),
         // Newer kubelets let the kernel kill the whole container.
-        Err(error) => {
-            let error = with_source(&error);
-            assert!(error.contains(OUT_OF_MEMORY), "{error}");
-        }
+        Err(error) => assert!(
+            reported.contains(OUT_OF_MEMORY),
+            "{}: {reported}",
+            with_source(&error)
+        ),
     }
     Ok(())
 }
@@ -82,26 +87,35 @@ async fn a_full_memory_volume_ends_the_pod(_: TestedBackend) -> Outcome {
         .args(["if=/dev/zero", "of=/m/x", "bs=4k", "count=51200"])
         .output()
         .await;
-    // The kernel may kill the command first and the server next, which the kubelet reports a moment
-    // later. Until then the error may give another cause.
-    let mut last_error = format!("{filled:?}");
-    for _ in 0..6 {
-        if last_error.contains(OUT_OF_MEMORY) {
-            break;
-        }
-        if let Err(error) = sbx.command("true").output().await {
-            last_error = with_source(&error);
-        }
-    }
+    // The kernel may kill the command first and the server next.
+    let reported = error_once_reported(&sbx, &filled, OUT_OF_MEMORY).await;
     sbx.delete().await?;
-    println!("{filled:?}\n{last_error}");
+    println!("{filled:?}\n{reported}");
     assert!(!filled.is_ok_and(|output| output.status.success()));
-    assert!(last_error.contains(OUT_OF_MEMORY), "{last_error}");
+    assert!(reported.contains(OUT_OF_MEMORY), "{reported}");
     Ok(())
 }
 
 /// Part of the message for a Pod whose memory limit was exceeded.
 const OUT_OF_MEMORY: &str = "more memory than its limit of 32Mi";
+
+/// The first error that contains the text, of a command that has ended or of a later one; or the last error. A kubelet
+/// ends a container first and reports the reason a moment later, or, on a busy node, many seconds later.
+async fn error_once_reported(sbx: &Sandbox, ended: &sandbox::Result<Output>, text: &str) -> String {
+    let mut error = ended
+        .as_ref()
+        .map_or_else(with_source, |output| format!("{output:?}"));
+    for _ in 0..120 {
+        if error.contains(text) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        if let Err(later) = sbx.command("true").output().await {
+            error = with_source(&later);
+        }
+    }
+    error
+}
 
 /// The error with its source, which has the diagnosis.
 fn with_source(error: &Error) -> String {

@@ -133,7 +133,7 @@ async fn a_volume_whose_source_is_missing(_: TestedBackend) -> Outcome {
         let error = creation_error(short_grace(), |builder| {
             builder
                 .backend_options("k8s", pod)
-                .create_timeout(Duration::from_secs(60))
+                .create_timeout(Duration::from_secs(180))
         });
         assert_reason(&error.await?, reason, &texts);
         Outcome::Ok(())
