@@ -43,15 +43,21 @@ mod support;
 mod transfers;
 mod upload;
 
+use std::num::NonZero;
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Conclusion};
-use sandbox_conformance::{Outcome, TestedBackend};
+use sandbox_conformance::{
+    Case, Outcome, TestedBackend, commands, dropped_trees, files, jobs, lifecycle, moving_trees,
+    ports, resuming, trees,
+};
+use sandbox_k8s::options::Transport;
 use sandbox_testkit::peers;
 
-/// How many cases run at once. On Kubernetes 1.20 the deletion of a Pod takes ten seconds, and each
-/// case waits for it.
+/// How many cases run at once, at most, and for each processor: a cluster on this machine has to start and to end their
+/// Pods. They are many because on Kubernetes 1.20 the deletion of a Pod takes ten seconds, and each case waits for it.
 const CASES_AT_ONCE: usize = 24;
+const CASES_PER_PROCESSOR: usize = 9;
 
 /// Cases that run first, and one after another: they measure this process's memory, or fill it.
 const ALONE: [&str; 2] = [
@@ -72,7 +78,9 @@ fn main() -> ExitCode {
         );
         return ExitCode::SUCCESS;
     }
-    arguments.test_threads.get_or_insert(CASES_AT_ONCE);
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let at_once = CASES_AT_ONCE.min(CASES_PER_PROCESSOR * processors);
+    arguments.test_threads.get_or_insert(at_once);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -84,7 +92,6 @@ fn main() -> ExitCode {
         let handle = runtime.handle().clone();
         move |defaults| cluster::client(&handle, defaults)
     });
-    let mut trials = sandbox_conformance::trials(&tested, runtime.handle());
     let has_sshd = runtime
         .block_on(image_sshd::find_image())
         .expect("the nodes' images");
@@ -93,30 +100,44 @@ fn main() -> ExitCode {
     } else {
         Vec::new()
     };
-    let lists = [
-        external_changes::cases(),
+    let depends_on_transport = [
+        upload::cases(),
+        conformance_cases(),
         creation::cases(),
-        credentials::cases(),
-        cluster_resources::cases(),
         image_sshd_cases,
-        by_cluster_version::cases(),
-        egress::cases(),
-        lifetimes::cases(),
         command::cases(),
         rights::cases(),
-        pool_rights::cases(),
         transfers::cases(),
-        pod_options::cases(),
-        failures::cases(),
-        gc_cronjob::cases(),
-        owner_lease::cases(),
-        upload::cases(),
-        shared_pools::cases(),
-        // By then another case has found out whether policies are enforced.
-        enforced_policies::cases(),
     ];
+    let mut lists = vec![shared_pools::cases()];
+    if cluster::options().transport == Transport::PortForward {
+        println!("the cases that do not depend on the transport run over auto or direct only");
+        lists.extend(depends_on_transport);
+    } else {
+        // Those that wait longest begin first.
+        lists.extend([
+            owner_lease::cases(),
+            gc_cronjob::cases(),
+            pool_rights::cases(),
+            lifetimes::cases(),
+        ]);
+        lists.extend(depends_on_transport);
+        lists.extend([
+            external_changes::cases(),
+            credentials::cases(),
+            cluster_resources::cases(),
+            by_cluster_version::cases(),
+            egress::cases(),
+            pod_options::cases(),
+            failures::cases(),
+            // By then another case has found out whether policies are enforced.
+            enforced_policies::cases(),
+        ]);
+    }
     let cases = lists.into_iter().flatten();
-    trials.extend(cases.map(|case| case.into_trial(tested.clone(), runtime.handle().clone())));
+    let trials = cases
+        .map(|case| case.into_trial(tested.clone(), runtime.handle().clone()))
+        .collect();
     let [first, second] = sandbox_testkit::run_trials(&arguments, trials, &ALONE);
     let conclusions = [
         first,
@@ -141,4 +162,24 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The conformance suite. Over port-forwards, only the cases that move much, that connect or reconnect: the others are the
+/// same over each transport.
+fn conformance_cases() -> Vec<Case> {
+    if cluster::options().transport != Transport::PortForward {
+        return sandbox_conformance::all_cases();
+    }
+    let lists = [
+        commands::cases(),
+        dropped_trees::cases(),
+        files::cases(),
+        jobs::cases(),
+        lifecycle::cases(),
+        moving_trees::cases(),
+        ports::cases(),
+        resuming::cases(),
+        trees::cases(),
+    ];
+    lists.into_iter().flatten().collect()
 }

@@ -83,6 +83,14 @@ pub const ALONE: &[&str] = &["commands::a_gibibyte_of_output_is_capped_in_little
 
 /// All cases as trials of one backend, which run on `runtime`.
 pub fn trials(backend: &TestedBackend, runtime: &Handle) -> Vec<Trial> {
+    all_cases()
+        .into_iter()
+        .map(|case| case.into_trial(backend.clone(), runtime.clone()))
+        .collect()
+}
+
+/// The cases of all modules.
+pub fn all_cases() -> Vec<Case> {
     [
         commands::cases(),
         files::cases(),
@@ -104,6 +112,5 @@ pub fn trials(backend: &TestedBackend, runtime: &Handle) -> Vec<Trial> {
     ]
     .into_iter()
     .flatten()
-    .map(|case| case.into_trial(backend.clone(), runtime.clone()))
     .collect()
 }
