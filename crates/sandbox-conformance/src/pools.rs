@@ -11,6 +11,7 @@ use crate::cases;
 
 cases![
     a_sandbox_from_a_pool_is_an_ordinary_one,
+    a_ttl_begins_after_the_commands_of_a_take,
     takes_at_once_get_different_sandboxes,
     a_waiting_sandbox_that_is_deleted_is_replaced,
     a_closed_pool_leaves_nothing,
@@ -63,6 +64,29 @@ async fn a_sandbox_from_a_pool_is_an_ordinary_one(backend: TestedBackend) -> Out
     sbx.delete().await?;
     pool.close().await?;
     outcome
+}
+
+async fn a_ttl_begins_after_the_commands_of_a_take(backend: TestedBackend) -> Outcome {
+    // An image's own server has one that begins with the take.
+    if !backend.capabilities().server_enforces_ttl {
+        return Ok(());
+    }
+    let client = attached_client(&backend);
+    let pool = client.pool(client.sandbox()).on_empty(WAIT).start()?;
+    let slow = ExecRequest::from_shell("sleep 13");
+    let sbx = pool.take().ttl(Duration::from_secs(12)).init(slow).await?;
+    sbx.command("true").output().await?.check()?;
+    // And it ends.
+    loop {
+        match sbx.refresh().await {
+            Err(Error::NotFound { .. }) => break,
+            found => found?,
+        };
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    pool.close().await?;
+    sbx.delete().await?;
+    Ok(())
 }
 
 async fn takes_at_once_get_different_sandboxes(backend: TestedBackend) -> Outcome {

@@ -1,8 +1,10 @@
-//! The `ttl` of a sandbox whose creation takes a while after its server has started.
+//! The `ttl` of a sandbox whose creation, or hand-over by a pool, takes a while after its server has started.
 
 use std::time::Duration;
 
-use sandbox_core::{Assignment, Capabilities, Error, Result, SandboxInfo, SandboxSpec, Session};
+use sandbox_core::{
+    Assignment, Capabilities, Error, Result, SandboxBackend, SandboxInfo, SandboxSpec, Session,
+};
 
 use super::Creation;
 use super::builder::Personal;
@@ -36,26 +38,38 @@ pub(super) fn postpone_ttl(
     Some(ttl)
 }
 
-impl Creation {
-    /// Starts the `ttl`, if it was postponed. This is the last step.
-    pub(super) async fn start_ttl(&self, info: &SandboxInfo, session: &dyn Session) -> Result<()> {
-        let Some(ttl) = self.postponed_ttl else {
-            return Ok(());
-        };
-        let mut assignment = Assignment::default();
-        assignment.ttl = Some(ttl);
-        let backend = &self.parts.backend;
-        match backend.assign(&info.id, &info.uid, assignment).await {
-            Err(error @ Error::NotFound { .. }) => return Err(error),
-            Err(error) => {
-                tracing::warn!(
-                    sandbox.id = %info.id,
-                    %error,
-                    "ttl not recorded; the sandbox ends at it, and is listed with a later end"
-                );
-            }
-            Ok(_) => {}
+/// Starts a `ttl` that was postponed. This is the last step before the sandbox is handed out. Returns what the backend
+/// says of it then, if it could record it.
+pub(crate) async fn start_ttl(
+    backend: &dyn SandboxBackend,
+    info: &SandboxInfo,
+    session: &dyn Session,
+    ttl: Duration,
+) -> Result<Option<SandboxInfo>> {
+    let mut assignment = Assignment::default();
+    assignment.ttl = Some(ttl);
+    let recorded = match backend.assign(&info.id, &info.uid, assignment).await {
+        Err(error @ Error::NotFound { .. }) => return Err(error),
+        Err(error) => {
+            tracing::warn!(
+                sandbox.id = %info.id,
+                %error,
+                "ttl not recorded; the sandbox ends at it, and is listed with a later end"
+            );
+            None
         }
-        session.start_ttl(ttl).await.map(drop)
+        Ok(recorded) => Some(recorded),
+    };
+    session.start_ttl(ttl).await?;
+    Ok(recorded)
+}
+
+impl Creation {
+    /// Starts the `ttl`, if it was postponed.
+    pub(super) async fn start_ttl(&self, info: &SandboxInfo, session: &dyn Session) -> Result<()> {
+        if let Some(ttl) = self.postponed_ttl {
+            start_ttl(&*self.parts.backend, info, session, ttl).await?;
+        }
+        Ok(())
     }
 }

@@ -28,6 +28,7 @@ pub(crate) use self::creation_error::{isolate_error, personalise_error};
 use self::delete_guard::{CLEANUP_WAIT, DeleteOnDrop};
 use self::history::History;
 use self::late_ttl::postpone_ttl;
+pub(crate) use self::late_ttl::start_ttl;
 pub(crate) use self::set_up::personalise;
 use self::set_up::set_up;
 use self::time_limit::TimeLimit;

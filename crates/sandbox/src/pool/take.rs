@@ -118,8 +118,8 @@ impl Take {
         self
     }
 
-    /// Ends the sandbox this long after the take. The default is the `ttl` of the pool's
-    /// sandboxes.
+    /// Ends the sandbox this long after the take, which ends with the initial commands, except with an image's own SSH
+    /// server. The default is the `ttl` of the pool's sandboxes.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.request.assignment.ttl = Some(ttl);
         self

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::take::TakeRequest;
 use crate::create::builder::{Personal, SandboxBuilder};
 use crate::create::delete_guard::DeleteOnDrop;
-use crate::create::{Created, isolate_error, personalise, personalise_error};
+use crate::create::{Created, isolate_error, personalise, personalise_error, start_ttl};
 use crate::handle::Sandbox;
 use crate::handle::egress::proof::{Unproved, prove};
 use crate::handle::pause::set_on_expiry;
@@ -89,9 +89,12 @@ impl Waiting {
         if let (Some(egress), Some(hook)) = (&self.created.egress, &request.egress_hook) {
             egress.replace_hook(Arc::clone(hook));
         }
-        let assigned = self.assign(request);
-        let set_up = self.set_up(&*session, request, &template.personal.env);
-        let (assigned, set_up) = if self.needs_new_proof(request, template) {
+        let needs_new_proof = self.needs_new_proof(request, template);
+        let late_ttl = self.late_ttl(request, needs_new_proof);
+        let early_ttl = request.assignment.ttl.filter(|_| late_ttl.is_none());
+        let assigned = self.assign(request, early_ttl);
+        let set_up = self.set_up(&*session, request, &template.personal.env, early_ttl);
+        let (assigned, set_up) = if needs_new_proof {
             // Nothing runs in it before the proof.
             let assigned = assigned.await;
             if assigned.is_ok() {
@@ -108,6 +111,15 @@ impl Waiting {
                 let error = personalise_error(&self.created.info, error, Vec::new());
                 return Err(HandOverError::Failed(error.into()));
             }
+        };
+        let assigned = match (assigned, late_ttl) {
+            (Ok(assigned), Some(ttl)) => {
+                let backend = &*self.parts.backend;
+                start_ttl(backend, &self.created.info, &*session, ttl)
+                    .await
+                    .map(|recorded| recorded.or(assigned))
+            }
+            (assigned, _) => assigned,
         };
         match assigned {
             Ok(Some(mut info)) => {
@@ -157,13 +169,29 @@ impl Waiting {
         }
     }
 
-    /// Writes labels, annotations and ttl.
-    async fn assign(&self, request: &TakeRequest) -> Result<Option<SandboxInfo>> {
-        if request.assignment.is_empty() {
+    /// The ttl, if it begins only after a proof or initial commands. Until then the sandbox has none.
+    fn late_ttl(&self, request: &TakeRequest, needs_new_proof: bool) -> Option<Duration> {
+        let takes_a_while = needs_new_proof || !request.personal.init.is_empty();
+        let ttl = request.assignment.ttl.filter(|_| takes_a_while)?;
+        self.parts
+            .backend
+            .capabilities()
+            .sandbox_sshd
+            .then_some(ttl)
+    }
+
+    /// Writes labels, annotations and this ttl.
+    async fn assign(
+        &self,
+        request: &TakeRequest,
+        ttl: Option<Duration>,
+    ) -> Result<Option<SandboxInfo>> {
+        let mut assignment = request.assignment.clone();
+        assignment.ttl = ttl;
+        if assignment.is_empty() {
             return Ok(None);
         }
         let info = &self.created.info;
-        let assignment = request.assignment.clone();
         let assigned = self
             .parts
             .backend
@@ -172,18 +200,19 @@ impl Waiting {
         Ok(Some(assigned))
     }
 
-    /// Sets variables, in addition to those of the pool, starts the ttl and runs the initial
+    /// Sets variables, in addition to those of the pool, starts this ttl and runs the initial
     /// commands. Returns the variables for every command, besides those of the way out.
     async fn set_up(
         &self,
         session: &dyn Session,
         request: &TakeRequest,
         pool_env: &Env,
+        ttl: Option<Duration>,
     ) -> Result<Env> {
         let mut env = self.created.env.clone();
         env.extend(&request.personal.env);
         env.extend(&request.personal.secret_env);
-        if let Some(ttl) = request.assignment.ttl
+        if let Some(ttl) = ttl
             && self.parts.backend.capabilities().sandbox_sshd
         {
             session.start_ttl(ttl).await?;

@@ -1,16 +1,16 @@
 //! Claims a sandbox from a pool that another process fills.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use sandbox_core::{
-    ClaimRequest, Error, ExecRequest, KeyPair, Lifetime, PoolClaim, PoolName, Resources, Result,
-    SandboxEvent, SandboxEventKind, SharedPools, environment_file, metrics,
+    Error, ExecRequest, KeyPair, Lifetime, PoolClaim, PoolName, Resources, Result, SandboxEvent,
+    SandboxEventKind, SharedPools, environment_file, metrics,
 };
 use tokio::time::Instant;
 use tracing::Instrument;
 
+use super::claim_ttl::ClaimTtl;
 use super::hand_over::{HandOver, HandOverError};
 use super::{pools_of, size};
 use crate::create::Created;
@@ -31,7 +31,7 @@ impl SandboxBuilder {
     /// set for all sandboxes (`SANDBOX_CPU`, `SANDBOX_MEMORY`) does not count.
     ///
     /// Labels, variables, initial commands, egress rules, lifetimes and [`detached`](Self::detached) are applied to the
-    /// sandbox when it is claimed, and can be set before or after this call.
+    /// sandbox when it is claimed, and can be set before or after this call. A `ttl` begins when it is handed out.
     ///
     /// ```no_run
     /// # async fn example(client: sandbox::Client) -> sandbox::Result<()> {
@@ -290,8 +290,9 @@ impl FromPool {
     ) -> Result<Option<Sandbox>> {
         for _ in 0..MAX_ATTEMPTS {
             let key = KeyPair::generate()?;
-            let hand_over = self.hand_over(&key, size);
-            let Some(claimed) = pools.claim(self.request(name, key)).await? else {
+            let ttl = ClaimTtl::new(&self.sandbox, size);
+            let hand_over = HandOver::new(&self.sandbox, &key, size, ttl, self.hard_limit());
+            let Some(claimed) = pools.claim(self.request(name, key, ttl)).await? else {
                 return Ok(None);
             };
             match hand_over.run(pools, claimed).await {
@@ -316,35 +317,16 @@ impl FromPool {
         created.open(&self.sandbox.handles)
     }
 
-    fn request(&self, name: &PoolName, key: KeyPair) -> PoolClaim {
+    fn request(&self, name: &PoolName, key: KeyPair, ttl: ClaimTtl) -> PoolClaim {
         let spec = &self.sandbox.spec;
         let mut claim = PoolClaim::new(name.clone(), key);
         claim.is_detached = spec.lifetime.attach_timeout.is_none();
         claim.labels.clone_from(&spec.labels);
         claim.annotations.clone_from(&spec.annotations);
         claim.on_expiry = spec.lifetime.on_expiry;
-        claim.ttl = spec.lifetime.ttl;
+        claim.ttl = ttl.now;
         claim.max_lifetime = self.hard_limit();
         claim
-    }
-
-    fn hand_over(&self, key: &KeyPair, size: Option<&Resources>) -> HandOver {
-        let lifetime = &self.sandbox.spec.lifetime;
-        let mut request = ClaimRequest::new(key.public.clone());
-        request.attach_timeout = lifetime.attach_timeout;
-        request.ttl = lifetime.ttl;
-        request.max_lifetime = self.hard_limit();
-        HandOver {
-            parts: Arc::clone(&self.sandbox.parts),
-            request,
-            on_expiry: lifetime.on_expiry,
-            personal: self.sandbox.personal.clone(),
-            egress: self.sandbox.egress.clone().if_served(),
-            has_new_labels: !self.sandbox.spec.labels.is_empty(),
-            size: size.copied(),
-            on_event: self.sandbox.on_event.clone(),
-            timeout: self.sandbox.create_timeout,
-        }
     }
 
     /// The maximum lifetime that was asked for. The built-in default is none: the pool has one, too.

@@ -5,14 +5,15 @@ use std::time::{Duration, SystemTime};
 
 use sandbox_core::{
     Access, ClaimRequest, Claimed, CreationError, CreationReason, CreationStage, Deadline,
-    DownloadRequest, Env, Error, OnExpiry, ResizeOutcome, Resources, Result, SandboxEvent,
+    DownloadRequest, Env, Error, KeyPair, OnExpiry, ResizeOutcome, Resources, Result, SandboxEvent,
     SandboxEventKind, SandboxInfo, SandboxState, Session, SharedPools, environment_file,
 };
 use tokio::io::AsyncReadExt;
 
-use crate::create::builder::{EventHook, Personal};
+use super::claim_ttl::ClaimTtl;
+use crate::create::builder::{EventHook, Personal, SandboxBuilder};
 use crate::create::delete_guard::{CLEANUP_WAIT, DeleteOnDrop};
-use crate::create::{Created, isolate_error, personalise, personalise_error};
+use crate::create::{Created, isolate_error, personalise, personalise_error, start_ttl};
 use crate::handle::egress::proof::{Unproved, prove};
 use crate::handle::egress::{EgressProxy, EgressSetup};
 use crate::handle::pause::set_on_expiry;
@@ -26,6 +27,8 @@ pub(super) struct HandOver {
     pub(super) parts: Arc<Parts>,
     pub(super) request: ClaimRequest,
     pub(super) on_expiry: OnExpiry,
+    /// The `ttl`, if it begins at the end of the setup.
+    pub(super) late_ttl: Option<Duration>,
     pub(super) personal: Personal,
     /// What it may reach, if this process serves that.
     pub(super) egress: Option<EgressSetup>,
@@ -48,6 +51,32 @@ pub(super) enum HandOverError {
 }
 
 impl HandOver {
+    pub(super) fn new(
+        sandbox: &SandboxBuilder,
+        key: &KeyPair,
+        size: Option<&Resources>,
+        ttl: ClaimTtl,
+        max_lifetime: Option<Duration>,
+    ) -> Self {
+        let lifetime = &sandbox.spec.lifetime;
+        let mut request = ClaimRequest::new(key.public.clone());
+        request.attach_timeout = lifetime.attach_timeout;
+        request.ttl = ttl.now;
+        request.max_lifetime = max_lifetime;
+        Self {
+            parts: Arc::clone(&sandbox.parts),
+            request,
+            on_expiry: lifetime.on_expiry,
+            late_ttl: ttl.later,
+            personal: sandbox.personal.clone(),
+            egress: sandbox.egress.clone().if_served(),
+            has_new_labels: !sandbox.spec.labels.is_empty(),
+            size: size.copied(),
+            on_event: sandbox.on_event.clone(),
+            timeout: sandbox.create_timeout,
+        }
+    }
+
     /// Takes the sandbox over from its filler and sets it up. If that fails, or the future is dropped, the
     /// sandbox is deleted.
     pub(super) async fn run(
@@ -79,12 +108,16 @@ impl HandOver {
         };
         let prepared = Deadline::from_now(self.timeout).bound("setting up the sandbox", async {
             let egress = self.serve_egress(&info, &session).await?;
-            let (env, resized) = self
+            let (env, mut latest) = self
                 .prepare(pools, &info, &*session, egress.as_ref())
                 .await?;
-            Ok((env, resized, egress))
+            if let Some(ttl) = self.late_ttl {
+                let started = start_ttl(&*self.parts.backend, &info, &*session, ttl).await?;
+                latest = started.or(latest);
+            }
+            Ok((env, latest, egress))
         });
-        let (env, resized, egress) = match prepared.await {
+        let (env, latest, egress) = match prepared.await {
             Ok(prepared) => prepared,
             Err(error) => {
                 let error = match error {
@@ -95,8 +128,8 @@ impl HandOver {
                 return Err(HandOverError::Failed(error.into()));
             }
         };
-        if let Some(resized) = resized {
-            info = resized;
+        if let Some(latest) = latest {
+            info = latest;
         }
         if info.state == SandboxState::Pending {
             // A kubelet reports the start late, and this client has just used the sandbox.

@@ -7,6 +7,7 @@
 pub(crate) mod admin;
 pub(crate) mod builder;
 pub(crate) mod claim;
+mod claim_ttl;
 mod filler;
 mod hand_over;
 mod member;

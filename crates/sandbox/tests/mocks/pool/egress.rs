@@ -37,7 +37,11 @@ async fn it_is_proved_while_it_waits_and_again_after_a_change_of_labels() {
     assert_eq!(taken.egress(), Some(Egress::packages()));
     pool.filled().await;
     assert_eq!(probes(&world), 1);
-    let _labelled = pool.take().label("team", "ml").await.unwrap();
+    let ttl = Duration::from_secs(60);
+    let labelled = pool.take().label("team", "ml").ttl(ttl);
+    let _labelled = labelled.await.unwrap();
+    // Its ttl begins after the proof.
+    assert_eq!(world.with(|state| state.started.clone()), [(ttl, 0, 1)]);
     assert_eq!(probes(&world), 1);
 }
 

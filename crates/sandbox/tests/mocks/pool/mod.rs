@@ -59,6 +59,25 @@ async fn a_taken_sandbox_is_replaced_and_never_returns() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_ttl_begins_after_the_commands_of_the_take() {
+    let world = World::default();
+    let pool = pool(&world, 2, OnEmpty::Fail);
+    pool.filled().await;
+    let ttl = Duration::from_secs(3);
+    let take = pool.take().label("team", "ml").ttl(ttl);
+    let slow = ExecRequest::from_shell("pip install x");
+    let _sbx = take.init(slow).await.unwrap();
+    let assigned = world.with(|state| std::mem::take(&mut state.assigned));
+    let ttls: Vec<_> = assigned.iter().map(|(_, one)| one.ttl).collect();
+    assert_eq!(ttls, [None, Some(ttl)]);
+    assert_eq!(world.with(|state| state.started.clone()), [(ttl, 1, 0)]);
+    // Otherwise it is written with the labels.
+    let _sbx = pool.take().label("team", "ml").ttl(ttl).await.unwrap();
+    let assigned = world.with(|state| state.assigned.clone());
+    assert_eq!((assigned.len(), assigned[0].1.ttl), (1, Some(ttl)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn variables_and_commands_of_the_take_are_added_to_those_of_the_pool() {
     let world = World::default();
     let client = world.client();

@@ -41,6 +41,8 @@ pub(super) struct State {
     /// Whether the next transfer is lost with its sandbox.
     pub(super) loses_transfer: bool,
     pub(super) commands: Vec<ExecRequest>,
+    /// Each `ttl` that was started, with the count of commands and probes before it.
+    pub(super) started: Vec<(Duration, usize, usize)>,
     /// Whether sandboxes have a network, from which they can be kept.
     pub(super) has_network: bool,
     /// What becomes of connections to what proves that.
@@ -246,7 +248,14 @@ impl SessionSource for World {
             }
             .into())
         });
-        session.expect_start_ttl().returning(Ok);
+        let world = self.clone();
+        session.expect_start_ttl().returning(move |ttl| {
+            world.with(|state| {
+                let started = (ttl, state.commands.len(), state.probes);
+                state.started.push(started);
+            });
+            Ok(ttl)
+        });
         let world = self.clone();
         session.expect_probe_port().returning(move |host, _, _| {
             Ok(match host {

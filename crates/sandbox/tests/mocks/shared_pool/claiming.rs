@@ -44,6 +44,30 @@ async fn a_claim_replaces_the_key_and_applies_what_was_asked_for() {
     sbx.command("true").output().await.unwrap();
 }
 
+/// Until it begins, the sandbox has the time of its setup more.
+#[tokio::test(start_paused = true)]
+async fn a_ttl_begins_after_the_initial_commands_of_the_claim() {
+    let world = World::default();
+    let _filler = filled(&world, 2).await;
+    let ttl = Duration::from_secs(3);
+    let setup = Duration::from_secs(60);
+    let claim = || world.client().sandbox().create_timeout(setup).ttl(ttl);
+    let slow = ExecRequest::from_shell("pip install x");
+    claim().init(slow).from_pool("ci").create().await.unwrap();
+    let (calls, ttls) = world.with(|state| {
+        let calls = std::mem::take(&mut state.calls);
+        (calls, std::mem::take(&mut state.ttls))
+    });
+    assert_eq!(calls, ["claim", "take over", "run", "assign", "start ttl"]);
+    let longer = Some(ttl + setup);
+    assert_eq!(ttls, [longer, longer, Some(ttl), Some(ttl)]);
+    // Nothing takes a while.
+    claim().from_pool("ci").create().await.unwrap();
+    let (calls, ttls) = world.with(|state| (state.calls.clone(), state.ttls.clone()));
+    assert_eq!(calls, ["claim", "take over"]);
+    assert_eq!(ttls, [Some(ttl), Some(ttl)]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn variables_of_the_claim_are_added_to_those_of_the_pool() {
     let world = World::default();

@@ -11,12 +11,12 @@ use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
 use sandbox::prelude::*;
 use sandbox::{
-    Accept, Access, ByteStream, Canary, Capabilities, Claimed, ConnectionStage, Deadline, Defaults,
-    DeleteOptions, Diagnosis, Endpoint, EventStream, ExecRequest, Freshness, KeyPair, ListFilter,
-    LogOptions, LogStream, NetworkIsolation, PoolClaim, PoolKey, PoolLead, PoolLeader, PoolMember,
-    PoolMemberState, PoolName, PortListener, PortProbe, PublicKey, SandboxBackend,
-    SandboxEventKind, SandboxSpec, SandboxState, Session, SessionSource, SharedPools, SweepOptions,
-    SweepReport, Uid,
+    Accept, Access, Assignment, ByteStream, Canary, Capabilities, Claimed, ConnectionStage,
+    Deadline, Defaults, DeleteOptions, Diagnosis, Endpoint, EventStream, ExecRequest, Freshness,
+    KeyPair, ListFilter, LogOptions, LogStream, NetworkIsolation, PoolClaim, PoolKey, PoolLead,
+    PoolLeader, PoolMember, PoolMemberState, PoolName, PortListener, PortProbe, PublicKey,
+    SandboxBackend, SandboxEventKind, SandboxSpec, SandboxState, Session, SessionSource,
+    SharedPools, SweepOptions, SweepReport, Uid,
 };
 use sandbox_core::MockSession;
 use tokio::sync::watch;
@@ -62,6 +62,8 @@ pub(super) struct State {
     pub(super) canary: Option<PortProbe>,
     /// Which sandboxes were ordered to have no network after their creation.
     pub(super) isolated: HashSet<SandboxId>,
+    /// Each `ttl` that was claimed, taken over, assigned or started with.
+    pub(super) ttls: Vec<Option<Duration>>,
     /// Whether initial commands fail.
     pub(super) failing_commands: bool,
     leader: Option<(PoolName, PoolKey, u64)>,
@@ -287,6 +289,14 @@ impl SandboxBackend for World {
     }
 
     async fn extend(&self, id: &SandboxId, _: Duration) -> Result<SandboxInfo> {
+        self.get(id, Freshness::Latest).await
+    }
+
+    async fn assign(&self, id: &SandboxId, _: &Uid, assignment: Assignment) -> Result<SandboxInfo> {
+        self.with(|state| {
+            state.calls.push("assign");
+            state.ttls.push(assignment.ttl);
+        });
         self.get(id, Freshness::Latest).await
     }
 

@@ -55,6 +55,7 @@ impl SharedPools for World {
             }
             let claimed = self.with(|state| {
                 state.calls.push("claim");
+                state.ttls.push(claim.ttl);
                 let pod = state.pods.get_mut(&id).unwrap();
                 pod.info.labels.extend(claim.labels.clone());
                 pod.info.annotations.extend(claim.annotations.clone());

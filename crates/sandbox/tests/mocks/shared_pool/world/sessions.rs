@@ -36,6 +36,7 @@ fn session(world: &World, id: &SandboxId) -> MockSession {
     session.expect_claim().returning(move |request| {
         of_claim.with(|state| {
             state.calls.push("take over");
+            state.ttls.push(request.ttl);
             if state.older_servers {
                 let operation = "being claimed";
                 return Err(Error::unsupported(operation, "the sandbox", "fill it anew"));
@@ -63,8 +64,19 @@ fn session(world: &World, id: &SandboxId) -> MockSession {
         of_listen.with(|state| state.calls.push("listen"));
         Ok(PortListener::new(4321, Silence))
     });
+    let of_start = world.clone();
+    session.expect_start_ttl().returning(move |ttl| {
+        of_start.with(|state| {
+            state.calls.push("start ttl");
+            state.ttls.push(Some(ttl));
+        });
+        Ok(ttl)
+    });
     session.expect_output().returning(move |_, _| {
-        let code = of_output.read(|state| u32::from(state.failing_commands));
+        let code = of_output.with(|state| {
+            state.calls.push("run");
+            u32::from(state.failing_commands)
+        });
         Ok(Output::new(ExitStatus::Code(code), "", ""))
     });
     session
