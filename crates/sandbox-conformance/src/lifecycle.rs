@@ -38,10 +38,10 @@ async fn a_sandbox_is_found_by_id_and_label(backend: TestedBackend) -> Outcome {
             found.iter().map(|info| &info.id).collect::<Vec<_>>(),
             [sbx.id()]
         );
-        // The backend may report that the sandbox runs a little after its first command has run.
+        // The backend may report that the sandbox runs after its first command has run; a busy kubelet, much later.
         let client = backend.new_client();
         let mut info = client.get_sandbox_info(sbx.id()).await?;
-        for _ in 0..100 {
+        for _ in 0..600 {
             if info.state != SandboxState::Pending {
                 break;
             }
