@@ -13,8 +13,9 @@ use crate::api::client::LOOKUP_TIMEOUT;
 use crate::manifest::labels::{SecretName, SecretRef};
 use crate::observe::status::{Identity, PodView};
 
-/// How long the deletion of a Pod may take. Its processes get one second, but the kubelet may report late.
-const DELETION_TIMEOUT: Duration = Duration::from_secs(90);
+/// How long the deletion of a Pod may take. Its processes get one second, but a kubelet that ends many Pods may need
+/// minutes.
+const DELETION_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// How long a finalizer may keep a Pod whose processes have ended. Its controller usually removes it at once.
 const FINALIZER_GRACE: Duration = Duration::from_secs(10);
