@@ -33,6 +33,20 @@ for value in ["Bearer " + key, "Basic " + base64.b64encode(("user:" + key).encod
         print(response.read().decode(), response.headers["x-echo"])
 "#;
 
+/// Insists on HTTP/2, and prints how that ends.
+const INSIST: &str = r#"
+import os, socket, ssl
+proxy = socket.create_connection(("127.0.0.1", int(os.environ["HTTPS_PROXY"].rsplit(":", 1)[1])), 20)
+proxy.sendall(b"CONNECT api.test:443 HTTP/1.1\r\nHost: api.test:443\r\n\r\n")
+proxy.recv(4096)
+context = ssl.create_default_context()
+context.set_alpn_protocols(["h2"])
+try:
+    context.wrap_socket(proxy, server_hostname="api.test")
+except OSError as error:
+    print(error)
+"#;
+
 fn has_curl() -> bool {
     peers::find_program("curl").is_some()
         || peers::skip("curl", "needs curl (apt-get install curl)")
@@ -109,6 +123,16 @@ async fn programs_use_a_secret_that_is_nowhere_inside(world: Arc<World>) -> Outc
         asked.stdout_lossy(),
         "right Bearer [redacted]\nright Basic [redacted]\n",
         "{asked:?}"
+    );
+    let insisting = sandbox
+        .command(&python.program)
+        .args(["-c", INSIST])
+        .output()
+        .await?;
+    let alert = insisting.stdout_lossy();
+    assert!(
+        alert.contains("alert no application protocol"),
+        "{insisting:?}"
     );
     // Another host keeps its own certificate, and its bytes.
     sandbox.files().write("other.pem", other_authority).await?;

@@ -5,6 +5,7 @@ use std::io;
 
 use http::header::{HeaderMap, HeaderName};
 use sandbox_core::{Error, Result};
+use tokio::io::{AsyncWriteExt, BufWriter};
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -15,6 +16,9 @@ use crate::Upstream;
 use crate::credential::{Injection, Redaction, remove_own};
 use crate::rules::name::{HostName, Target};
 use crate::tls;
+
+/// More bytes than a ServerHello and an alert have, the last that is written in a handshake that fails.
+const LAST_RECORDS: usize = 1024;
 
 /// A host that is intercepted, with what its requests get.
 pub(crate) struct InterceptedHost {
@@ -94,7 +98,16 @@ impl InterceptedHost {
     ///
     /// If the handshake fails: if the program does not trust the authority, for example.
     pub(crate) async fn accept(&self, stream: Box<dyn Upstream>) -> io::Result<Box<dyn Upstream>> {
-        Ok(Box::new(self.acceptor.accept(stream).await?))
+        // The TLS library tries once to write what is left when a handshake fails, and the stream may take a part of it.
+        let stream = BufWriter::with_capacity(LAST_RECORDS, stream);
+        match self.acceptor.accept(stream).into_fallible().await {
+            Ok(stream) => Ok(Box::new(stream)),
+            Err((error, mut stream)) => {
+                // The program gets the alert that says why, and then an end. A reset could overtake it.
+                stream.shutdown().await.ok();
+                Err(error)
+            }
+        }
     }
 
     /// Speaks TLS with the host.
