@@ -162,7 +162,7 @@ def test_a_terminal_is_read_and_written():
 
 def test_a_command_without_a_terminal_runs_on_without_input():
     async def work(session):
-        line = "printf '\\303'; until [ -e go ]; do sleep 0.01; done; printf '\\251'; echo err >&2; exit 5"
+        line = "printf '\\303'; until [ -e go ]; do sleep 0.01; done; echo err >&2; sleep 0.1; printf '\\251'; exit 5"
         started = await session.pty_exec_start(line, yield_time_s=0.25)
         with pytest.raises(RuntimeError, match=r"^stdin is not available for this process$"):
             await session.pty_write_stdin(session_id=started.process_id, chars="x")

@@ -37,8 +37,11 @@ class Terminal:
         self.error: SandboxError | None = None
         self.last_used = asyncio.get_running_loop().time()
         self._process = process
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._output = bytearray()
+        # One for each stream: between the halves of a character may come something of the other one.
+        new_decoder = codecs.getincrementaldecoder("utf-8")
+        self._decoders = {"stdout": new_decoder("replace"), "stderr": new_decoder("replace")}
+        self._output: list[str] = []
+        self._size = 0
         self._changed = asyncio.Event()
         self._room = asyncio.Event()
         self._reader = asyncio.create_task(self._read())
@@ -46,14 +49,16 @@ class Terminal:
     async def _read(self) -> None:
         try:
             async for chunk in self._process:
-                self._output += chunk.data
+                self._output.append(self._decoders[chunk.stream].decode(chunk.data))
+                self._size += len(chunk.data)
                 self._changed.set()
-                if len(self._output) >= OUTPUT_LIMIT:
+                if self._size >= OUTPUT_LIMIT:
                     self._room.clear()
                     await self._room.wait()
         except SandboxError as error:
             self.error = error
         finally:
+            self._output.extend(decoder.decode(b"", True) for decoder in self._decoders.values())
             self.is_done = True
             self._changed.set()
 
@@ -62,17 +67,18 @@ class Terminal:
         the next call."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
-        while not self.is_done and len(self._output) < OUTPUT_LIMIT:
+        while not self.is_done and self._size < OUTPUT_LIMIT:
             self._changed.clear()
             try:
                 await asyncio.wait_for(self._changed.wait(), deadline - loop.time())
             except asyncio.TimeoutError:
                 break
-        data = bytes(self._output)
+        text = "".join(self._output)
         self._output.clear()
+        self._size = 0
         self._room.set()
         self.last_used = loop.time()
-        return self._decoder.decode(data, self.is_done)
+        return text
 
     async def write(self, text: str) -> None:
         """Write to its input.
