@@ -19,8 +19,8 @@ use crate::ui::creation_progress::CreationProgress;
 use crate::ui::messages;
 use crate::ui::stdio::Stdout;
 
-/// How long deleting a sandbox may take.
-const DELETE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long deleting a sandbox may take: longer than backends give it, whose errors say more.
+const DELETE_TIMEOUT: Duration = Duration::from_secs(200);
 
 /// Create a sandbox and print its id
 ///
