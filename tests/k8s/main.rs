@@ -101,25 +101,26 @@ fn main() -> ExitCode {
         Vec::new()
     };
     let depends_on_transport = [
-        upload::cases(),
         conformance_cases(),
         creation::cases(),
-        image_sshd_cases,
         command::cases(),
         rights::cases(),
         transfers::cases(),
     ];
+    // Those that wait longest begin first.
     let mut lists = vec![shared_pools::cases()];
     if cluster::options().transport == Transport::PortForward {
         println!("the cases that do not depend on the transport run over auto or direct only");
         lists.extend(depends_on_transport);
     } else {
-        // Those that wait longest begin first.
         lists.extend([
             owner_lease::cases(),
             gc_cronjob::cases(),
             pool_rights::cases(),
             lifetimes::cases(),
+            upload::cases(),
+            // Those that depend on it use each transport.
+            image_sshd_cases,
         ]);
         lists.extend(depends_on_transport);
         lists.extend([
