@@ -121,6 +121,7 @@ fn bench(args: &[&str]) -> Result<()> {
     let on_cluster = match args.first() {
         Some(&("k8s" | "scale")) => true,
         Some(&"pool") => std::env::var_os("SANDBOX_KUBECONFIG").is_some(),
+        Some(&"gateway") => std::env::var("SANDBOX_BACKEND").is_ok_and(|backend| backend == "k8s"),
         Some(_) | None => false,
     };
     let feature = if on_cluster { "bench-k8s" } else { "bench" };

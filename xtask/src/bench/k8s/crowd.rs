@@ -1,36 +1,50 @@
-//! Times ten, fifty and a hundred creations at once, each next to as many plain Pods at once.
+//! Times ten, fifty and a hundred creations at once, each next to as many plain Pods at once. Each row begins on a node that
+//! has been left alone for a while: a kubelet works on deleted Pods after their objects are gone.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use futures_util::future::try_join_all;
-use sandbox::Sandbox;
+use sandbox::{Sandbox, SandboxId};
 use sandbox_k8s::options::Transport;
 
 use super::baseline;
 use super::cluster::{Cluster, Mode};
+use super::start::create_and_run;
 use crate::bench::figures::{Figures, table};
 
 const SIZES: [usize; 3] = [10, 50, 100];
-const MODES: [(Mode, &str); 2] = [
-    (Mode::Inject, "Inject (init container)"),
-    (Mode::Upload, "Upload"),
+const ROWS: [(Mode, Transport, &str); 4] = [
+    (Mode::Baked, Transport::PortForward, "Baked, port-forward"),
+    (Mode::Upload, Transport::PortForward, "Upload, port-forward"),
+    (Mode::Upload, Transport::Direct, "Upload, direct"),
+    (
+        Mode::Inject,
+        Transport::Direct,
+        "Inject (init container), direct",
+    ),
 ];
+
+/// How long the node is left alone before each row.
+const QUIET: Duration = Duration::from_secs(20);
 
 /// How much longer than plain Pods the sandboxes may take.
 const EXPECTED: f64 = 1.1;
 
 const PLAIN: &str = "plain Pods, to the first instruction of each";
 
-pub(super) async fn measure(cluster: &Cluster) -> Result<()> {
-    for size in SIZES {
+/// Measures the named sizes, or all.
+pub(super) async fn measure(cluster: &Cluster, named: &[&str]) -> Result<()> {
+    let is_named = |size: usize| named.contains(&size.to_string().as_str());
+    let all = !SIZES.into_iter().any(is_named);
+    for size in SIZES.into_iter().filter(|size| all || is_named(*size)) {
         let plain = start_plain(cluster, size).await?;
         let mut rows = vec![(PLAIN, Some(plain))];
         let mut requests = Vec::new();
-        for (mode, name) in MODES {
+        for (mode, route, name) in ROWS {
             let mut ours = None;
             if cluster.supports(mode) {
-                let (figures, asked) = create_at_once(cluster, mode, size).await?;
+                let (figures, asked) = create_at_once(cluster, mode, route, size).await?;
                 requests.push(format!("{name}: {asked}"));
                 ours = Some(figures);
             }
@@ -52,7 +66,7 @@ fn report(size: usize, rows: &[(&str, Option<Figures>)]) {
         .iter()
         .map(|(name, figures)| (*name, figures.as_ref()))
         .collect();
-    table(&format!("{size} at once, direct"), PLAIN, &lines);
+    table(&format!("{size} at once"), PLAIN, &lines);
     let last = |figures: &Figures| figures.quantile(1.0) / 1000.0;
     let Some(((_, Some(plain)), ours)) = rows.split_first() else {
         return;
@@ -72,6 +86,7 @@ fn report(size: usize, rows: &[(&str, Option<Figures>)]) {
 
 /// Starts plain Pods, and returns the times to the first instruction of each.
 async fn start_plain(cluster: &Cluster, size: usize) -> Result<Figures> {
+    tokio::time::sleep(QUIET).await;
     let mut figures = Figures::default();
     for took in baseline::create_pods_at_once(cluster, size).await? {
         figures.add_duration(took);
@@ -80,16 +95,18 @@ async fn start_plain(cluster: &Cluster, size: usize) -> Result<Figures> {
 }
 
 /// Creates sandboxes, and returns the times to the first output of each, and the requests.
-async fn create_at_once(cluster: &Cluster, mode: Mode, size: usize) -> Result<(Figures, String)> {
-    let (client, requests) = cluster.client(mode, Transport::Direct);
+async fn create_at_once(
+    cluster: &Cluster,
+    mode: Mode,
+    route: Transport,
+    size: usize,
+) -> Result<(Figures, String)> {
+    tokio::time::sleep(QUIET).await;
+    let (client, requests) = cluster.client(mode, route);
     let mut each = Figures::default();
     let start = Instant::now();
-    let create = |_| async {
-        // Without limits, as the plain Pods: a hundred with limits do not fit on one node.
-        let sbx = client.sandbox().create().await?;
-        sbx.command("true").output().await?.check()?;
-        Ok::<_, anyhow::Error>((sbx, Instant::now()))
-    };
+    // Without limits, as the plain Pods: a hundred with limits do not fit on one node.
+    let create = async |_| create_and_run(&client, mode, &SandboxId::generate()?).await;
     let created: Vec<(Sandbox, Instant)> = try_join_all((0..size).map(create)).await?;
     for (_, until) in &created {
         each.add_duration(until.duration_since(start));

@@ -37,7 +37,8 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
         .block_on(measure(args))
 }
 
-/// Measures the named parts, or all but `pool`. Other words name routes of `pool` (or `shared`) and rows of `start`.
+/// Measures the named parts, or all but `pool`. Other words name routes of `pool` (or `shared`), rows of `start` and sizes of
+/// `crowd`.
 async fn measure(parts: &[&str]) -> Result<()> {
     let wanted = |part: &str| parts.is_empty() || parts.contains(&part);
     let cluster = Cluster::connect().await?;
@@ -57,7 +58,7 @@ async fn measure(parts: &[&str]) -> Result<()> {
             transfer::measure(&cluster).await?;
         }
         if wanted("crowd") {
-            crowd::measure(&cluster).await?;
+            crowd::measure(&cluster, parts).await?;
         }
         if parts.contains(&"pool") {
             pool::measure(&cluster, parts).await?;

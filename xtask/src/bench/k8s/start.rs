@@ -200,9 +200,12 @@ async fn wait_a_random_time() -> Result<()> {
     Ok(())
 }
 
-/// Creates a sandbox and runs a command that needs no shell in the image; returns when its output
-/// arrived.
-async fn create_and_run(client: &Client, mode: Mode, id: &SandboxId) -> Result<(Sandbox, Instant)> {
+/// Creates a sandbox without limits and runs a command that its image has; returns when its output arrived.
+pub(super) async fn create_and_run(
+    client: &Client,
+    mode: Mode,
+    id: &SandboxId,
+) -> Result<(Sandbox, Instant)> {
     let sbx = client.sandbox().id(id).create().await?;
     let command = match mode {
         Mode::Baked => sbx.command("/sandbox-sshd").arg("--version"),
