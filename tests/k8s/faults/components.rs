@@ -15,6 +15,7 @@ use crate::cluster::{
 };
 use crate::script::{NOTICE, Script};
 
+// What the first two leave to the garbage collector is gone when the third has ended.
 cases![
     a_creation_survives_an_api_server_outage,
     a_transfer_survives_an_api_server_outage,
@@ -48,7 +49,7 @@ async fn a_creation_survives_an_api_server_outage(tested: TestedBackend) -> Outc
             Err(error) => assert!(matches!(error, Error::Creation(_)), "{error:?}"),
         }
     }
-    wait_until_nothing_is_left().await
+    Ok(())
 }
 
 async fn a_transfer_survives_an_api_server_outage(_: TestedBackend) -> Outcome {
@@ -85,7 +86,7 @@ async fn a_transfer_survives_an_api_server_outage(_: TestedBackend) -> Outcome {
         sbx.command("true").output().await?.check()?;
         sbx.delete().await?;
     }
-    wait_until_nothing_is_left().await
+    Ok(())
 }
 
 async fn a_deletion_survives_an_api_server_outage(tested: TestedBackend) -> Outcome {
@@ -110,6 +111,7 @@ async fn a_deletion_survives_an_api_server_outage(tested: TestedBackend) -> Outc
             sbx.delete().await?;
         }
     }
+    // The kubelet, which the next case kills, may need minutes for what is deleted during its outage.
     wait_until_nothing_is_left().await
 }
 
