@@ -15,7 +15,6 @@ use crate::cluster::{
 };
 use crate::script::{NOTICE, Script};
 
-// What the first two leave to the garbage collector is gone when the third has ended.
 cases![
     a_creation_survives_an_api_server_outage,
     a_transfer_survives_an_api_server_outage,
@@ -49,7 +48,7 @@ async fn a_creation_survives_an_api_server_outage(tested: TestedBackend) -> Outc
             Err(error) => assert!(matches!(error, Error::Creation(_)), "{error:?}"),
         }
     }
-    Ok(())
+    wait_until_nothing_is_left().await
 }
 
 async fn a_transfer_survives_an_api_server_outage(_: TestedBackend) -> Outcome {
@@ -86,7 +85,7 @@ async fn a_transfer_survives_an_api_server_outage(_: TestedBackend) -> Outcome {
         sbx.command("true").output().await?.check()?;
         sbx.delete().await?;
     }
-    Ok(())
+    wait_until_nothing_is_left().await
 }
 
 async fn a_deletion_survives_an_api_server_outage(tested: TestedBackend) -> Outcome {
@@ -111,7 +110,6 @@ async fn a_deletion_survives_an_api_server_outage(tested: TestedBackend) -> Outc
             sbx.delete().await?;
         }
     }
-    // The kubelet, which the next case kills, may need minutes for what is deleted during its outage.
     wait_until_nothing_is_left().await
 }
 
