@@ -115,13 +115,18 @@ fn rerun_with(build_options: &[&str], args: &[&str]) -> Result<()> {
     }
 }
 
+/// Whether the environment names the backend of sandboxes on a cluster.
+fn is_cluster_the_backend() -> bool {
+    std::env::var("SANDBOX_BACKEND").is_ok_and(|backend| backend == "k8s")
+}
+
 /// Benchmarks need a release build. The Kubernetes client is built only for the benchmark that uses
 /// it, because that takes minutes.
 fn bench(args: &[&str]) -> Result<()> {
     let on_cluster = match args.first() {
         Some(&("k8s" | "scale")) => true,
         Some(&"pool") => std::env::var_os("SANDBOX_KUBECONFIG").is_some(),
-        Some(&"gateway") => std::env::var("SANDBOX_BACKEND").is_ok_and(|backend| backend == "k8s"),
+        Some(&"gateway") => is_cluster_the_backend(),
         Some(_) | None => false,
     };
     let feature = if on_cluster { "bench-k8s" } else { "bench" };

@@ -24,11 +24,6 @@ const COMMAND: [&str; 4] = ["/bin/bash", "-l", "-c", "true"];
 /// E2B's own published median, on other machines (computesdk.com/benchmarks, 1 April 2026).
 const HOSTED_MS: f64 = 440.0;
 
-/// Whether the environment names a cluster.
-fn is_on_cluster() -> bool {
-    std::env::var("SANDBOX_BACKEND").is_ok_and(|backend| backend == "k8s")
-}
-
 /// Times the named parts, or all.
 pub(crate) fn run(parts: &[&str]) -> Result<()> {
     const PARTS: [&str; 4] = ["creations", "commands", "transfer", "streams"];
@@ -61,7 +56,7 @@ pub(crate) fn run(parts: &[&str]) -> Result<()> {
 
 /// Times from the request to create a sandbox to the first output of a command in it.
 async fn creations(api: &Api, client: &Client) -> Result<()> {
-    let creates = if is_on_cluster() {
+    let creates = if crate::is_cluster_the_backend() {
         CREATES_ON_CLUSTER
     } else {
         CREATES

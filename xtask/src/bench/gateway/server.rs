@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 
 use anyhow::{Context, Result};
 use sandbox::Client;
-use sandbox_gateway::{Gateway, GatewayConfig, Template, TemplatePool};
+use sandbox_gateway::{ConfigOverrides, Gateway, GatewayConfig, Template, TemplatePool};
 use tempfile::TempDir;
 
 /// The template without a pool.
@@ -86,16 +86,15 @@ pub(in crate::bench) fn serve(directory: &str) -> Result<()> {
         .enable_all()
         .build()?
         .block_on(async {
-            let keys = Path::new(directory).join(KEYS);
-            let mut config = GatewayConfig::new("127.0.0.1:0".parse()?, keys);
-            if super::is_on_cluster() {
-                // Not every cluster enforces policies, and the proof that one does would be a part of each creation.
-                let base = config.templates.entry(COLD.to_owned()).or_default();
-                base.backend_network = true;
-            }
+            let mut settings = ConfigOverrides::default();
+            settings.listen = Some("127.0.0.1:0".parse()?);
+            settings.keys_file = Some(Path::new(directory).join(KEYS));
+            // Not every cluster enforces policies, and the proof that one does would be a part of each creation.
+            settings.backend_network = crate::is_cluster_the_backend();
             let mut warm = Template::default();
-            warm.backend_network = super::is_on_cluster();
+            warm.backend_network = settings.backend_network;
             warm.pool = Some(TemplatePool::Own { size: POOL_SIZE });
+            let mut config = GatewayConfig::load(None, settings)?;
             config.templates.insert(WARM.to_owned(), warm);
             let gateway = Gateway::bind(config, Client::from_env().await?).await?;
             println!("{}", gateway.local_addr());
