@@ -8,12 +8,13 @@ use tokio::time::Instant;
 
 use super::route_cache::Route;
 use super::schedule::{MAX_STEP, StartupTimes};
+use super::turns::Turn;
 use crate::observe::status::PodView;
 
 /// The first and the longest pause between two attempts to reach a server that should respond.
 const MIN_PAUSE: Duration = Duration::from_millis(10);
 const MAX_PAUSE: Duration = Duration::from_millis(200);
-/// The time from the end of the init containers to the first attempt. No container runtime is_starting the next
+/// The time from the end of the init containers to the first attempt. No container runtime starts the next
 /// container faster.
 const AFTER_INIT: Duration = Duration::from_millis(80);
 /// How long a running container may take to respond.
@@ -46,6 +47,10 @@ pub(super) struct Attempts {
     next: Option<Instant>,
     pause: Duration,
     failures: u32,
+    /// When its first turn comes after the scheduling, while it does not run.
+    first_turn: Duration,
+    /// The time from one turn to the next, while it does not run.
+    turn_pause: Duration,
 }
 
 impl Attempts {
@@ -59,6 +64,8 @@ impl Attempts {
             next: None,
             pause: MIN_PAUSE,
             failures: 0,
+            first_turn: Duration::ZERO,
+            turn_pause: Duration::ZERO,
         }
     }
 
@@ -90,6 +97,12 @@ impl Attempts {
         }
     }
 
+    /// Leaves its node time for others that start at the same time: see [`Turn`].
+    pub(super) fn take_turns(&mut self, turn: &Turn<'_>) {
+        self.first_turn = turn.first();
+        self.turn_pause = turn.pause();
+    }
+
     pub(super) fn is_running(&self) -> bool {
         self.running.is_some()
     }
@@ -111,7 +124,7 @@ impl Attempts {
             (Route::PortForward, _, Some(since)) => (
                 Step::DialPortForward,
                 self.next
-                    .unwrap_or_else(|| since + startup_times.first_attempt()),
+                    .unwrap_or_else(|| since + startup_times.first_attempt().max(self.first_turn)),
             ),
             (Route::Direct, None, _) | (Route::PortForward, _, None) => return Step::Wait,
         };
@@ -142,10 +155,10 @@ impl Attempts {
                     started + ((started - since) / 4).clamp(MIN_PAUSE, MAX_PAUSE)
                 }
                 (Route::PortForward, None, Some(since), _) => {
-                    started + ((started - since) / 4).min(MAX_STEP)
+                    started + ((started - since) / 4).min(MAX_STEP).max(self.turn_pause)
                 }
                 (Route::PortForward, None, None, Some(since)) => {
-                    started + startup_times.step(started - since)
+                    started + startup_times.step(started - since).max(self.turn_pause)
                 }
                 _ => {
                     let doubled = (self.pause * 2).min(MAX_PAUSE);
@@ -169,6 +182,7 @@ impl Attempts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connect::turns::Turns;
     use crate::manifest::options::Injection;
     use crate::observe::status::view::tests::view;
     use serde_json::{Value, json};
@@ -250,6 +264,38 @@ mod tests {
         let later = start + 3000 * MS;
         let due = due_times(&mut attempts, running(), later, later + 100 * MS);
         assert_eq!(due[..3], [Duration::ZERO, 10 * MS, 30 * MS]);
+    }
+
+    #[test]
+    fn pods_that_start_on_one_node_take_turns_until_they_run() {
+        let start = Instant::now();
+        let turns = Turns::default();
+        let crowd: Vec<_> = (0..20).map(|_| turns.join("n1")).collect();
+        let mut all = Vec::new();
+        for turn in &crowd {
+            let mut attempts = Attempts::new(Route::PortForward, true);
+            attempts.take_turns(turn);
+            all.extend(due_times(
+                &mut attempts,
+                bound(),
+                start,
+                start + 10_000 * MS,
+            ));
+            let due = due_times(&mut attempts, addressed(), start, start + 10_000 * MS);
+            assert!(due.len() <= 8, "{due:?}");
+            // A Pod that runs waits for no other.
+            let due = due_times(&mut attempts, running(), start, start + 100 * MS);
+            assert_eq!(due[..3], [Duration::ZERO, 10 * MS, 30 * MS]);
+        }
+        all.sort();
+        for second in 0..9 {
+            let range = Duration::from_secs(second)..Duration::from_secs(second + 1);
+            let count = all.iter().filter(|due| range.contains(*due)).count();
+            assert!(
+                (1..=15).contains(&count),
+                "{count} in second {second}: {all:?}"
+            );
+        }
     }
 
     #[test]
