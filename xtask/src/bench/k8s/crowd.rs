@@ -14,7 +14,8 @@ use super::start::create_and_run;
 use crate::bench::figures::{Figures, table};
 
 const SIZES: [usize; 3] = [10, 50, 100];
-const ROWS: [(Mode, Transport, &str); 4] = [
+const ROWS: [(Mode, Transport, &str); 5] = [
+    (Mode::Baked, Transport::Direct, "Baked, direct"),
     (Mode::Baked, Transport::PortForward, "Baked, port-forward"),
     (Mode::Upload, Transport::PortForward, "Upload, port-forward"),
     (Mode::Upload, Transport::Direct, "Upload, direct"),
