@@ -8,7 +8,6 @@ use tokio::time::Instant;
 
 use super::route_cache::Route;
 use super::schedule::{MAX_STEP, StartupTimes};
-use super::turns::Turn;
 use crate::observe::status::PodView;
 
 /// The first and the longest pause between two attempts to reach a server that should respond.
@@ -47,10 +46,6 @@ pub(super) struct Attempts {
     next: Option<Instant>,
     pause: Duration,
     failures: u32,
-    /// When its first turn comes after the scheduling, while it does not run.
-    first_turn: Duration,
-    /// The time from one turn to the next, while it does not run.
-    turn_pause: Duration,
 }
 
 impl Attempts {
@@ -64,8 +59,6 @@ impl Attempts {
             next: None,
             pause: MIN_PAUSE,
             failures: 0,
-            first_turn: Duration::ZERO,
-            turn_pause: Duration::ZERO,
         }
     }
 
@@ -97,12 +90,6 @@ impl Attempts {
         }
     }
 
-    /// Leaves its node time for others that start at the same time: see [`Turn`].
-    pub(super) fn take_turns(&mut self, turn: &Turn<'_>) {
-        self.first_turn = turn.first();
-        self.turn_pause = turn.pause();
-    }
-
     pub(super) fn is_running(&self) -> bool {
         self.running.is_some()
     }
@@ -124,7 +111,7 @@ impl Attempts {
             (Route::PortForward, _, Some(since)) => (
                 Step::DialPortForward,
                 self.next
-                    .unwrap_or_else(|| since + startup_times.first_attempt().max(self.first_turn)),
+                    .unwrap_or_else(|| since + startup_times.first_attempt()),
             ),
             (Route::Direct, None, _) | (Route::PortForward, _, None) => return Step::Wait,
         };
@@ -155,10 +142,10 @@ impl Attempts {
                     started + ((started - since) / 4).clamp(MIN_PAUSE, MAX_PAUSE)
                 }
                 (Route::PortForward, None, Some(since), _) => {
-                    started + ((started - since) / 4).min(MAX_STEP).max(self.turn_pause)
+                    started + ((started - since) / 4).min(MAX_STEP)
                 }
                 (Route::PortForward, None, None, Some(since)) => {
-                    started + startup_times.step(started - since).max(self.turn_pause)
+                    started + startup_times.step(started - since)
                 }
                 _ => {
                     let doubled = (self.pause * 2).min(MAX_PAUSE);
@@ -182,7 +169,6 @@ impl Attempts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connect::turns::Turns;
     use crate::manifest::options::Injection;
     use crate::observe::status::view::tests::view;
     use serde_json::{Value, json};
@@ -264,38 +250,6 @@ mod tests {
         let later = start + 3000 * MS;
         let due = due_times(&mut attempts, running(), later, later + 100 * MS);
         assert_eq!(due[..3], [Duration::ZERO, 10 * MS, 30 * MS]);
-    }
-
-    #[test]
-    fn pods_that_start_on_one_node_take_turns_until_they_run() {
-        let start = Instant::now();
-        let turns = Turns::default();
-        let crowd: Vec<_> = (0..20).map(|_| turns.join("n1")).collect();
-        let mut all = Vec::new();
-        for turn in &crowd {
-            let mut attempts = Attempts::new(Route::PortForward, true);
-            attempts.take_turns(turn);
-            all.extend(due_times(
-                &mut attempts,
-                bound(),
-                start,
-                start + 10_000 * MS,
-            ));
-            let due = due_times(&mut attempts, addressed(), start, start + 10_000 * MS);
-            assert!(due.len() <= 8, "{due:?}");
-            // A Pod that runs waits for no other.
-            let due = due_times(&mut attempts, running(), start, start + 100 * MS);
-            assert_eq!(due[..3], [Duration::ZERO, 10 * MS, 30 * MS]);
-        }
-        all.sort();
-        for second in 0..9 {
-            let range = Duration::from_secs(second)..Duration::from_secs(second + 1);
-            let count = all.iter().filter(|due| range.contains(*due)).count();
-            assert!(
-                (1..=15).contains(&count),
-                "{count} in second {second}: {all:?}"
-            );
-        }
     }
 
     #[test]

@@ -9,7 +9,6 @@ mod route_cache;
 mod schedule;
 mod state;
 mod target;
-mod turns;
 mod upload;
 mod uploads;
 mod websocket;

@@ -5,7 +5,6 @@ use sandbox_core::ByteStream;
 use super::port_forward::ProtocolChoice;
 use super::route_cache::RouteCache;
 use super::schedule::{StartupTimes, StartupWaits};
-use super::turns::Turns;
 use super::uploads::Uploads;
 use crate::manifest::options::KubernetesOptions;
 
@@ -15,7 +14,6 @@ pub(crate) struct ConnectState {
     pub(super) port_forward: ProtocolChoice,
     pub(super) startup_times: StartupTimes,
     pub(super) startup_waits: StartupWaits,
-    pub(super) turns: Turns,
     pub(crate) uploads: Uploads,
 }
 
@@ -26,7 +24,6 @@ impl ConnectState {
             port_forward: ProtocolChoice::default(),
             startup_times: StartupTimes::new(&options.injection),
             startup_waits: StartupWaits::new(options.startup_grace),
-            turns: Turns::default(),
             uploads: Uploads::new(options),
         }
     }

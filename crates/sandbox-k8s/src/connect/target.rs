@@ -95,7 +95,6 @@ impl Target {
         let ConnectState {
             startup_times,
             startup_waits,
-            turns,
             ..
         } = &*self.state;
         let mut view = follow.next(None).await?;
@@ -110,7 +109,6 @@ impl Target {
         } else {
             Attempts::new(route, is_starting)
         };
-        let mut turn = None;
         loop {
             let Some(current) = view else {
                 return Err(dial_error("the Pod does not exist any more".into()));
@@ -118,9 +116,6 @@ impl Target {
             attempts.observe(&current, Instant::now());
             if attempts.is_running() {
                 startup_waits.record_running(&self.uid);
-                turn = None;
-            } else if let (Route::PortForward, Some((node, _))) = (route, &current.scheduled) {
-                attempts.take_turns(turn.get_or_insert_with(|| turns.join(node)));
             }
             let started = Instant::now();
             let attempt = match attempts.next_step(current.address, startup_times, started) {

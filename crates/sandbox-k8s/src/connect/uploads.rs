@@ -25,8 +25,8 @@ const MAX_CONCURRENT: usize = 16;
 const MAX_INTERRUPTIONS: u32 = 3;
 /// Attempts before the watch shows that the container runs. A kubelet reports a start up to a second late, so these
 /// save time; but a container whose image is being pulled is not tried again and again. Sandboxes that start at the
-/// same time share them: each costs the API server and the node a connection, a list of containers and the time that
-/// the containers need to start.
+/// same time share them, and with more of them than attempts each waits for the watch: an attempt costs the API server
+/// and the node a connection, a list of containers and the time that the containers need to start.
 const MAX_EARLY_ATTEMPTS: usize = 10;
 /// The pause between two attempts in a container that has been running for a while.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -101,8 +101,8 @@ impl Uploads {
         states.insert(uid.clone(), Entry { state, since });
     }
 
-    /// Makes an announced upload into the Pod that was created with this nonce: as soon as the container runs, and again if it fails, until `deadline`. Ends when the
-    /// Pod has ended.
+    /// Makes an announced upload into the Pod that was created with this nonce: as soon as the container runs, and again if
+    /// it fails, until `deadline`. Ends when the Pod has ended.
     pub(crate) async fn run(
         &self,
         watch: &Arc<Watch>,
