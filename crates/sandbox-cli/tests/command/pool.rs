@@ -19,7 +19,7 @@ fn local_sandboxes_are_not_shared() {
         let output = cli.run(args);
         assert_eq!(code(&output), 125, "{args:?}: {}", stderr(&output));
         let expected = "sandbox: the backend local does not support pools that processes share: use the Kubernetes \
-                        backend (SANDBOX_BACKEND=k8s), or a pool in this process (Client::pool)\n";
+                        backend (SANDBOX_BACKEND=k8s), or a pool of the program's own (client.pool)\n";
         assert_eq!(stderr(&output), expected, "{args:?}");
         assert!(output.stdout.is_empty());
     }

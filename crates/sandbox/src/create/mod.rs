@@ -139,7 +139,7 @@ async fn create(builder: SandboxBuilder) -> Result<Created> {
         return Err(Error::unsupported(
             format!("the shared pool {pool}"),
             format!("the backend {}", parts.backend.name()),
-            "use the Kubernetes backend (SANDBOX_BACKEND=k8s), or a pool in this process (Client::pool)",
+            "use the Kubernetes backend (SANDBOX_BACKEND=k8s), or a pool of the program's own (client.pool)",
         ));
     }
     if spec.id.is_none() {

@@ -112,7 +112,7 @@ fn pools_of(parts: &Parts) -> Result<Arc<dyn SharedPools>> {
         Error::unsupported(
             "pools that processes share",
             format!("the backend {}", parts.backend.name()),
-            "use the Kubernetes backend (SANDBOX_BACKEND=k8s), or a pool in this process (Client::pool)",
+            "use the Kubernetes backend (SANDBOX_BACKEND=k8s), or a pool of the program's own (client.pool)",
         )
     })
 }

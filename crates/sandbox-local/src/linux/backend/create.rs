@@ -44,7 +44,7 @@ pub(super) async fn create(
             format!("the shared pool {pool}"),
             "the local backend",
             "only one process uses its sandboxes",
-            "start a pool in this process (Client::pool), or use the Kubernetes backend (SANDBOX_BACKEND=k8s)",
+            "start a pool of the program's own (client.pool), or use the Kubernetes backend (SANDBOX_BACKEND=k8s)",
         ));
     }
     if spec.backend_options.require_only(BACKEND)?.is_some() {

@@ -208,7 +208,7 @@ async fn a_backend_without_shared_pools_says_so() {
     let list = client.list_pools().await.unwrap_err();
     for error in [claim, fill, list] {
         let expected = "the backend mock does not support pools that processes share: use the Kubernetes backend \
-                        (SANDBOX_BACKEND=k8s), or a pool in this process (Client::pool)";
+                        (SANDBOX_BACKEND=k8s), or a pool of the program's own (client.pool)";
         assert_eq!(error.to_string(), expected);
     }
 }
