@@ -118,7 +118,8 @@ impl Sandboxes {
                 .map_err(EgressFailure::Sandbox)?;
         }
         self.servings.record(handle.uid(), version);
-        tracing::info!(id = %owned.info.id, wish = ?wish, "egress rules replaced");
+        let network = serde_json::to_string(&wish).unwrap_or_default();
+        tracing::info!(id = %owned.info.id, %network, "egress rules replaced");
         Ok(())
     }
 }
