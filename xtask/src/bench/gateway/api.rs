@@ -18,6 +18,7 @@ pub(super) struct Api {
 }
 
 /// A sandbox that the gateway has created.
+#[derive(Clone)]
 pub(super) struct Created {
     pub(super) id: String,
     token: String,

@@ -67,21 +67,26 @@ async fn creations(api: &Api, client: &Client) -> Result<()> {
     for _ in 0..creates {
         let start = Instant::now();
         let sbx = client.sandbox().create().await?;
-        sbx.command("echo").arg("out").output().await?.check()?;
-        direct.add(start);
         let mut used = Vec::new();
-        for (template, figures) in [(server::COLD, &mut cold), (server::WARM, &mut warm)] {
-            let start = Instant::now();
-            let created = api.create(template).await?;
-            let mut connection = api.connect().await?;
-            let output = connection.run(&created, &["echo", "out"]).await?;
-            figures.add(start);
-            ensure!(output == b"out\n", "`echo` printed {output:?}");
-            used.push(created);
+        let measured = async {
+            sbx.command("echo").arg("out").output().await?.check()?;
+            direct.add(start);
+            for (template, figures) in [(server::COLD, &mut cold), (server::WARM, &mut warm)] {
+                let start = Instant::now();
+                let created = api.create(template).await?;
+                used.push(created.clone());
+                let mut connection = api.connect().await?;
+                let output = connection.run(&created, &["echo", "out"]).await?;
+                figures.add(start);
+                ensure!(output == b"out\n", "`echo` printed {output:?}");
+            }
+            Ok(())
         }
+        .await;
         // Together: an old kubelet keeps the object of a Pod for ten seconds after its end.
         let killed = try_join_all(used.iter().map(|created| api.kill(created)));
         let (deleted, killed) = tokio::join!(sbx.delete(), killed);
+        measured?;
         deleted?;
         killed?;
     }

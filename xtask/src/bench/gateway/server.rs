@@ -73,7 +73,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Its sandboxes are attached to it, and end with it.
+        // Its sandboxes are attached to it: local ones end with it, and those on a cluster within a minute.
         self._stdin = None;
         self.child.wait().ok();
     }

@@ -2,9 +2,9 @@
 //!
 //! `SANDBOX_KUBECONFIG` (or kubectl's default) names the cluster, `SANDBOX_SERVER_IMAGE` the image
 //! with the server, `SANDBOX_IMAGE` an image with a shell. Two are optional: `SANDBOX_SERVER_PATH`,
-//! the server to upload, and `SANDBOX_BENCH_SSHD_IMAGE`, an image with its own SSH server on port 22. The nodes must have all images, because pulling is not
-//! measured. The time of a first instruction comes from the node, so the node's clock must be this
-//! machine's.
+//! the server to upload, and `SANDBOX_BENCH_SSHD_IMAGE`, an image with its own SSH server on port 22.
+//! The nodes must have all images, because pulling is not measured. The time of a first instruction
+//! comes from the node, so the node's clock must be this machine's.
 
 mod baseline;
 mod cluster;
