@@ -9,7 +9,7 @@ use crate::observe::status::PodView;
 
 /// Claims choose among this many of the oldest, or half of all. Clients that chose the same one would fail all but
 /// one; the youngest would otherwise push the oldest beyond its age.
-const MIN_CHOICE: usize = 16;
+const MIN_CHOICE: usize = 64;
 
 /// The sandboxes of a pool that a claim may try.
 #[derive(Debug, Default)]
@@ -51,12 +51,20 @@ pub(crate) fn select(
     candidates
 }
 
-/// Whether a sandbox waits in this pool, as far as its view shows.
+/// Whether a sandbox waits in this pool, as far as its view shows. Its filler has offered it because its server answers; a
+/// kubelet may report that it runs a second later.
 pub(crate) fn is_claimable(view: &PodView, pool: &PoolName) -> bool {
     let waits = view.pool.as_ref().is_some_and(|member| {
         member.pool.name == *pool && member.state == PoolMemberState::Waiting
     });
-    waits && view.state == SandboxState::Running && !view.deleting
+    waits && view.state != SandboxState::Ended && !view.deleting
+}
+
+/// Whether a sandbox waits no more, and never will again.
+pub(crate) fn is_lost(view: &PodView) -> bool {
+    use PoolMemberState::{Draining, Taken};
+    let state = view.pool.as_ref().map(|member| member.state);
+    view.deleting || view.state == SandboxState::Ended || matches!(state, Some(Taken | Draining))
 }
 
 fn shuffle_oldest<T>(items: &mut [T], mut random: impl FnMut(usize) -> usize) {
@@ -96,10 +104,10 @@ mod tests {
     }
 
     #[test]
-    fn only_a_running_sandbox_of_the_pool_that_waits_is_tried() {
+    fn only_a_sandbox_of_the_pool_that_waits_is_tried() {
         assert_eq!(count(&view(|_| {}), 0, 10), (1, None));
         type Change = fn(&mut Value);
-        let changes: [(&str, Change); 6] = [
+        let changes: [(&str, Change); 5] = [
             ("filling", |pod| {
                 pod["metadata"]["labels"]["sandbox.dev/pool-state"] = json!("filling");
             }),
@@ -110,9 +118,6 @@ mod tests {
                 pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:05Z");
             }),
             ("ended", |pod| pod["status"]["phase"] = json!("Failed")),
-            ("not started", |pod| {
-                pod["status"] = json!({"phase": "Pending"});
-            }),
             ("of no pool", |pod| {
                 pod["spec"]["containers"][0]["env"] = json!([]);
             }),
@@ -122,6 +127,12 @@ mod tests {
         }
         let other = "other".parse().unwrap();
         assert!(!is_claimable(&view(|_| {}), &other));
+    }
+
+    #[test]
+    fn one_that_was_offered_before_the_kubelet_reported_its_start_is_tried() {
+        let offered = view(|pod| pod["status"] = json!({"phase": "Pending"}));
+        assert_eq!(count(&offered, 0, 10), (1, None));
     }
 
     #[test]
@@ -137,10 +148,10 @@ mod tests {
         let mut few: Vec<_> = (0..10).collect();
         shuffle_oldest(&mut few, |below| below - 1);
         assert_ne!(few, (0..10).collect::<Vec<_>>());
-        let mut many: Vec<_> = (0..100).collect();
+        let mut many: Vec<_> = (0..200).collect();
         shuffle_oldest(&mut many, |below| below - 1);
-        assert!(many[..50].iter().all(|age| *age < 50));
-        assert_eq!(many[50..], (50..100).collect::<Vec<_>>());
+        assert!(many[..100].iter().all(|age| *age < 100));
+        assert_eq!(many[100..], (100..200).collect::<Vec<_>>());
         shuffle_oldest::<u8>(&mut [], |_| panic!("nothing to choose"));
     }
 }

@@ -112,6 +112,10 @@ impl ClaimAttempt {
         loop {
             step = match step {
                 Step::Patch(_) if waiting.is_closed() => return Ok(None),
+                // Another claim has won it since it was chosen, or an earlier patch of this one was applied late.
+                Step::Patch(view) if self.find_lost(&view).is_some() => {
+                    claiming.step_after_patch(view, PatchResult::NotApplied)
+                }
                 Step::Patch(view) => {
                     let _reservation = self.shared.reservations.reserve(&view.uid);
                     let (patched, read) = tokio::join!(
@@ -201,8 +205,17 @@ impl ClaimAttempt {
         })
     }
 
+    /// Returns what the watch has reported of a sandbox, if it does not wait any more.
+    fn find_lost(&self, view: &PodView) -> Option<Arc<PodView>> {
+        let latest = self.shared.watch.last_view(&view.uid);
+        latest.filter(|latest| candidates::is_lost(latest))
+    }
+
     async fn read(&self, view: &PodView) -> Result<(ReadResult, Option<Arc<PodView>>)> {
-        let found = self.shared.watch.fetch(&view.id).await?;
+        let found = match self.find_lost(view) {
+            Some(latest) => Some(latest),
+            None => self.shared.watch.fetch(&view.id).await?,
+        };
         let found = found.filter(|found| found.uid == view.uid);
         Ok(match found {
             Some(found) if found.claim() == Some(self.word.as_str()) => {

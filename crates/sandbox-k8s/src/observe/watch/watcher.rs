@@ -93,6 +93,11 @@ impl Watch {
             .is_some_and(|at| now().saturating_duration_since(at) < time)
     }
 
+    /// Returns what was last known of an instance, without a request.
+    pub(crate) fn last_view(&self, uid: &Uid) -> Option<Arc<PodView>> {
+        self.shared.lock().index.last_view(uid)
+    }
+
     /// Whether the index shows, without a request, that an instance has ended or does not exist.
     pub(crate) fn has_ended(&self, uid: &Uid) -> bool {
         match self.shared.lock().index.look_up_instance(uid) {

@@ -147,6 +147,7 @@ async fn an_api_server_that_goes_away_during_a_claim_leaves_no_sandbox_behind() 
     let server = server();
     let info = create_waiting(&server).await;
     let claimer = backend(&server);
+    server.inject_always("watch pods", Fault::DelayEvents(Duration::from_secs(60)));
     start_watch(&server, &claimer).await;
     // The claim is applied, and then nothing is heard any more.
     server.inject_always("patch pods", Fault::CutAfter);
@@ -156,6 +157,18 @@ async fn an_api_server_that_goes_away_during_a_claim_leaves_no_sandbox_behind() 
     assert_eq!(state(&server, &info), PoolMemberState::Taken);
     server.clear_faults();
     wait_until_deleted(&server, &info).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_whose_responses_are_all_lost_is_recognised_on_the_watch() {
+    let server = server();
+    let info = create_waiting(&server).await;
+    let claimer = backend(&server);
+    start_watch(&server, &claimer).await;
+    server.inject_always("patch pods", Fault::CutAfter);
+    server.inject_always("get pods", Fault::CutBefore);
+    let claimed = claim_with(&claimer, claim()).await.unwrap().unwrap();
+    assert_eq!(claimed.info.id, info.id);
 }
 
 #[tokio::test(start_paused = true)]

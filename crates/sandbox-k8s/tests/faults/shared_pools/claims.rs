@@ -4,6 +4,8 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use sandbox_core::{Endpoint, Error, Freshness, PoolMemberState, SandboxBackend};
+use sandbox_testkit::apiserver::Fault;
+use serde_json::json;
 
 use super::support::{claim, claim_one, claim_with, create_member, create_waiting, pools, state};
 use crate::support::{backend, pod, server, start_watch};
@@ -78,6 +80,35 @@ async fn the_one_that_fills_is_not_claimed_and_none_is_taken_twice() {
     assert!(claim_one(&server).await.is_some());
     assert_eq!(state(&server, &filling), PoolMemberState::Taken);
     assert!(claim_one(&server).await.is_none());
+}
+
+/// Its filler has connected to it already.
+#[tokio::test(start_paused = true)]
+async fn one_whose_start_the_kubelet_has_not_reported_is_claimed() {
+    let server = server();
+    let info = create_waiting(&server).await;
+    server.update("pods", info.id.as_str(), |pod| {
+        pod["status"] = json!({"phase": "Pending", "podIP": pod["status"]["podIP"]});
+    });
+    assert_eq!(claim_one(&server).await.unwrap().info.id, info.id);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_watch_shows_as_lost_is_not_asked_for() {
+    let server = server();
+    let info = create_waiting(&server).await;
+    let late = backend(&server);
+    start_watch(&server, &late).await;
+    server.inject("patch pods", Fault::Delay(Duration::from_secs(5)));
+    server.clear_requests();
+    let (lost, won) = tokio::join!(claim_with(&late, claim()), async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        claim_one(&server).await
+    });
+    assert!(lost.unwrap().is_none());
+    assert_eq!(won.unwrap().info.id, info.id);
+    assert_eq!(server.count_requests("patch pods"), 2);
+    assert_eq!(server.count_requests("get pods"), 0);
 }
 
 #[tokio::test(start_paused = true)]
