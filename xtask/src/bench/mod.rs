@@ -9,6 +9,7 @@ mod figures;
 mod gateway;
 #[cfg(feature = "bench-k8s")]
 mod k8s;
+mod load;
 mod local;
 mod openssh;
 mod pool;

@@ -13,6 +13,7 @@ use sandbox::SandboxId;
 use serde_json::json;
 
 use super::cluster::Cluster;
+use crate::bench::load::{Load, Worked};
 
 /// Starts a watch; the returned future resolves to the time at which it reports a Pod's address.
 pub(super) async fn watch_address(
@@ -61,8 +62,11 @@ pub(super) async fn create_pod(cluster: &Cluster) -> Result<(String, Duration, D
 }
 
 /// Creates plain Pods at once. Returns the times from the first POST to the first instruction of each, when all are
-/// deleted again. While they start, they are only asked for once a second.
-pub(super) async fn create_pods_at_once(cluster: &Cluster, count: usize) -> Result<Vec<Duration>> {
+/// deleted again, and the work until all ran. While they start, they are only asked for once a second.
+pub(super) async fn create_pods_at_once(
+    cluster: &Cluster,
+    count: usize,
+) -> Result<(Vec<Duration>, Worked)> {
     let pods: Api<Pod> = Api::namespaced(cluster.api.clone(), &cluster.namespace);
     let mut names = Vec::new();
     let mut manifests = Vec::new();
@@ -71,6 +75,7 @@ pub(super) async fn create_pods_at_once(cluster: &Cluster, count: usize) -> Resu
         manifests.push(manifest(cluster, &name)?);
         names.push(name);
     }
+    let load = Load::begin()?;
     let posted = Timestamp::now();
     let params = PostParams::default();
     try_join_all(manifests.iter().map(|pod| pods.create(&params, pod))).await?;
@@ -88,6 +93,7 @@ pub(super) async fn create_pods_at_once(cluster: &Cluster, count: usize) -> Resu
     while !are_running().await? {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
+    let worked = load.end()?;
     let mut all = Vec::new();
     for name in &names {
         let first = first_instruction(&pods, name, posted).await?;
@@ -103,7 +109,7 @@ pub(super) async fn create_pods_at_once(cluster: &Cluster, count: usize) -> Resu
     {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    Ok(all)
+    Ok((all, worked))
 }
 
 /// The label of plain Pods.

@@ -12,7 +12,9 @@ use super::baseline;
 use super::cluster::{Cluster, Mode};
 use super::start::create_and_run;
 use crate::bench::figures::{Figures, table};
+use crate::bench::load::{Load, Worked};
 
+/// How many are created at once, if no numbers are named.
 const SIZES: [usize; 3] = [10, 50, 100];
 const ROWS: [(Mode, Transport, &str); 5] = [
     (Mode::Baked, Transport::Direct, "Baked, direct"),
@@ -34,24 +36,32 @@ const EXPECTED: f64 = 1.1;
 
 const PLAIN: &str = "plain Pods, to the first instruction of each";
 
-/// Measures the named sizes, or all.
+/// Measures crowds of these sizes, or of the usual ones.
 pub(super) async fn measure(cluster: &Cluster, named: &[&str]) -> Result<()> {
-    let is_named = |size: usize| named.contains(&size.to_string().as_str());
-    let all = !SIZES.into_iter().any(is_named);
-    for size in SIZES.into_iter().filter(|size| all || is_named(*size)) {
-        let plain = start_plain(cluster, size).await?;
+    let mut sizes: Vec<usize> = named.iter().filter_map(|name| name.parse().ok()).collect();
+    if sizes.is_empty() {
+        sizes.extend(SIZES);
+    }
+    for size in sizes {
+        let (plain, worked) = start_plain(cluster, size).await?;
         let mut rows = vec![(PLAIN, Some(plain))];
+        let mut loads = vec![format!("{PLAIN}, and up to a second more: {worked}")];
         let mut requests = Vec::new();
         for (mode, route, name) in ROWS {
             let mut ours = None;
             if cluster.supports(mode) {
-                let (figures, asked) = create_at_once(cluster, mode, route, size).await?;
+                let (figures, asked, worked) = create_at_once(cluster, mode, route, size).await?;
                 requests.push(format!("{name}: {asked}"));
+                loads.push(format!("{name}: {worked}"));
                 ours = Some(figures);
             }
             rows.push((name, ours));
         }
         report(size, &rows);
+        println!("\nuntil the last one:\n");
+        for line in loads {
+            println!("* {line}");
+        }
         println!("\nrequests, from create to delete:\n");
         for line in requests {
             println!("* {line}");
@@ -85,33 +95,36 @@ fn report(size: usize, rows: &[(&str, Option<Figures>)]) {
     }
 }
 
-/// Starts plain Pods, and returns the times to the first instruction of each.
-async fn start_plain(cluster: &Cluster, size: usize) -> Result<Figures> {
+/// Starts plain Pods, and returns the times to the first instruction of each, and the work.
+async fn start_plain(cluster: &Cluster, size: usize) -> Result<(Figures, Worked)> {
     tokio::time::sleep(QUIET).await;
     let mut figures = Figures::default();
-    for took in baseline::create_pods_at_once(cluster, size).await? {
+    let (all, worked) = baseline::create_pods_at_once(cluster, size).await?;
+    for took in all {
         figures.add_duration(took);
     }
-    Ok(figures)
+    Ok((figures, worked))
 }
 
-/// Creates sandboxes, and returns the times to the first output of each, and the requests.
+/// Creates sandboxes, and returns the times to the first output of each, the requests, and the work until the last output.
 async fn create_at_once(
     cluster: &Cluster,
     mode: Mode,
     route: Transport,
     size: usize,
-) -> Result<(Figures, String)> {
+) -> Result<(Figures, String, Worked)> {
     tokio::time::sleep(QUIET).await;
     let (client, requests) = cluster.client(mode, route);
     let mut each = Figures::default();
+    let load = Load::begin()?;
     let start = Instant::now();
     // Without limits, as the plain Pods: a hundred with limits do not fit on one node.
     let create = async |_| create_and_run(&client, mode, &SandboxId::generate()?).await;
     let created: Vec<(Sandbox, Instant)> = try_join_all((0..size).map(create)).await?;
+    let worked = load.end()?;
     for (_, until) in &created {
         each.add_duration(until.duration_since(start));
     }
     try_join_all(created.iter().map(|(sbx, _)| sbx.delete())).await?;
-    Ok((each, requests.summary()))
+    Ok((each, requests.summary(), worked))
 }

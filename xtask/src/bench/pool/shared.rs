@@ -9,6 +9,7 @@ use sandbox::{Client, Sandbox, SandboxBuilder, SharedPool};
 use super::{Row, print_something, time};
 use crate::bench::deletions::Deletions;
 use crate::bench::figures::Figures;
+use crate::bench::load::{Load, Worked};
 
 const NAME: &str = "bench";
 
@@ -71,8 +72,10 @@ async fn claim_one_by_one(
 async fn claim_at_once(pool: &SharedPool, claimers: &[Client], takes: usize) -> Result<Row> {
     let mut figures = Figures::default();
     let mut deletions = Deletions::default();
+    let mut loads = Vec::new();
     while figures.len() < takes {
         pool.filled().await;
+        let load = Load::begin()?;
         let start = Instant::now();
         let claimed = join_all(claimers.iter().map(async |claimer| {
             let sbx = claim(claimer).await?;
@@ -80,6 +83,7 @@ async fn claim_at_once(pool: &SharedPool, claimers: &[Client], takes: usize) -> 
             Ok::<_, anyhow::Error>((sbx, Instant::now()))
         }))
         .await;
+        loads.push(load.end()?);
         for outcome in claimed {
             let (sbx, until) = outcome?;
             figures.add_duration(until.duration_since(start));
@@ -87,6 +91,8 @@ async fn claim_at_once(pool: &SharedPool, claimers: &[Client], takes: usize) -> 
         }
     }
     deletions.finish().await?;
+    let (count, all) = (claimers.len(), Worked::sum(&loads));
+    eprintln!("{} rounds of {count} claims: {all}", loads.len());
     Ok(Row {
         name: format!(
             "a pool that processes share, {} claimers at once",
