@@ -36,6 +36,7 @@ use crate::handle::Sandbox;
 use crate::handle::cache::HandleCache;
 use crate::handle::egress::{EgressProxy, EgressSetup};
 use crate::parts::Parts;
+use crate::shared_pool::pools_of;
 
 /// How long a sandbox waits at least for its first client. A creation may time out in less.
 const MIN_FIRST_LOGIN_TIMEOUT: Duration = Duration::from_secs(60);
@@ -133,14 +134,8 @@ async fn create(builder: SandboxBuilder) -> Result<Created> {
         spec.is_offline |= egress.needs_isolation(&capabilities);
         egress.refused = backend.control_plane().await;
     }
-    if let Some(pool) = &spec.pool
-        && parts.backend.shared_pools().is_none()
-    {
-        return Err(Error::unsupported(
-            format!("the shared pool {pool}"),
-            format!("the backend {}", parts.backend.name()),
-            "use the Kubernetes backend (SANDBOX_BACKEND=k8s), or a pool of the program's own (client.pool)",
-        ));
+    if spec.pool.is_some() {
+        pools_of(&parts)?;
     }
     if spec.id.is_none() {
         spec.id = Some(SandboxId::generate()?);

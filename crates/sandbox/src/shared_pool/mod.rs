@@ -107,7 +107,7 @@ impl fmt::Debug for SharedPool {
 }
 
 /// Returns the backend's shared pools.
-fn pools_of(parts: &Parts) -> Result<Arc<dyn SharedPools>> {
+pub(crate) fn pools_of(parts: &Parts) -> Result<Arc<dyn SharedPools>> {
     parts.backend.shared_pools().ok_or_else(|| {
         Error::unsupported(
             "pools that processes share",
