@@ -86,6 +86,10 @@ impl Sandboxes {
             .egress
             .narrow(template, &wish)
             .map_err(EgressFailure::Refused)?;
+        let (key, network) = wish.to_annotation().map_err(|error| {
+            let error = Error::invalid("network", "(omitted)", error.to_string());
+            EgressFailure::Sandbox(error)
+        })?;
         let turn = self.servings.turn(handle.uid());
         let _turn = turn.lock().await;
         let former_rules = handle.egress();
@@ -102,10 +106,7 @@ impl Sandboxes {
                 })?;
         }
         let version = wish.version;
-        let recorded = match wish.to_annotation() {
-            Ok(annotation) => handle.annotate([annotation]).await.map(drop),
-            Err(error) => Err(Error::invalid("network", "(omitted)", error.to_string())),
-        };
+        let recorded = handle.annotate([(key, &network)]).await;
         if let Err(error) = recorded {
             if former_rules.is_none() {
                 handle.stop_egress();
@@ -118,7 +119,6 @@ impl Sandboxes {
                 .map_err(EgressFailure::Sandbox)?;
         }
         self.servings.record(handle.uid(), version);
-        let network = serde_json::to_string(&wish).unwrap_or_default();
         tracing::info!(id = %owned.info.id, %network, "egress rules replaced");
         Ok(())
     }
