@@ -1,23 +1,31 @@
-"""A task of Harbor whose trial runs in a local sandbox (docs/ADAPTERS.md). The agent is Harbor's oracle, which runs the
-task's own solution, so that the example needs neither a model nor a network.
+"""A task of Harbor whose trial runs in a sandbox without a network (docs/ADAPTERS.md). The agent is Harbor's oracle,
+which runs the task's own solution, so that the example needs no model either.
 
 pip install 'sandbox-sdk[harbor]'      # Python 3.12 or newer
 python examples/python/harbor_task.py
+SANDBOX_BACKEND=k8s SANDBOX_IMAGE=python:3.12-slim python examples/python/harbor_task.py
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from harbor.models.trial.config import AgentConfig, EnvironmentConfig, TaskConfig, TrialConfig
 from harbor.trial.trial import Trial
 
-# On a cluster, `[environment]` names an image: docker_image = "python:3.12-slim".
+IS_LOCAL = os.environ.get("SANDBOX_BACKEND", "local") == "local"
+# A local sandbox has no image. On a cluster the task names one, which is run as root.
+IMAGE = "" if IS_LOCAL else f'docker_image = "{os.environ["SANDBOX_IMAGE"]}"'
+OPTIONS: dict[str, Any] = {} if IS_LOCAL else {"backend_options": {"k8s": {"securityProfile": "baseline"}}}
+
 TASK = {
-    "task.toml": """
+    "task.toml": f"""
 [environment]
+{IMAGE}
 workdir = "/app"
 network_mode = "no-network"
 
@@ -32,7 +40,7 @@ timeout_sec = 60.0
     "solution/solve.sh": "#!/bin/sh\nsort words.txt >sorted.txt\n",
     # In a local sandbox, /logs is in the directory that HARBOR_ROOT names.
     "tests/test.sh": """#!/bin/sh
-if printf 'apple\\nfig\\npear\\n' | cmp - sorted.txt; then reward=1; else reward=0; fi
+if [ "$(cat sorted.txt)" = "$(printf 'apple\\nfig\\npear')" ]; then reward=1; else reward=0; fi
 echo "$reward" >"${HARBOR_ROOT:-}/logs/verifier/reward.txt"
 """,
 }
@@ -49,9 +57,7 @@ async def run_trial(directory: Path) -> float:
             task=TaskConfig(path=directory / "sort-words"),
             trials_dir=directory / "trials",
             agent=AgentConfig(name="oracle"),
-            environment=EnvironmentConfig(
-                import_path="sandbox_sdk.adapters.harbor:SandboxEnvironment", kwargs={"backend": "local"}
-            ),
+            environment=EnvironmentConfig(import_path="sandbox_sdk.adapters.harbor:SandboxEnvironment", kwargs=OPTIONS),
         )
     )
     result = await trial.run()
