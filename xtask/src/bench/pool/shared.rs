@@ -52,15 +52,20 @@ async fn claim_one_by_one(
     let claimer = claimers.first().context("no claimer")?;
     let mut figures = Figures::default();
     let mut deletions = Deletions::default();
+    let mut loads = Vec::new();
     while figures.len() < takes {
         pool.filled().await;
         let mut used = Vec::new();
+        let load = Load::begin()?;
         for _ in 0..batch {
             used.push(time(&mut figures, claim(claimer)).await?);
         }
+        loads.push(load.end()?);
         deletions.start(used);
     }
     deletions.finish().await?;
+    let all = Worked::sum(&loads);
+    eprintln!("{} batches of {batch} claims: {all}", loads.len());
     Ok(Row {
         name: "a pool that processes share".to_owned(),
         figures,
