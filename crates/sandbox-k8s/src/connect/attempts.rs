@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use sandbox_core::SandboxState;
+use sandbox_core::{PoolMemberState, SandboxState};
 use tokio::time::Instant;
 
 use super::route_cache::Route;
@@ -46,6 +46,9 @@ pub(super) struct Attempts {
     next: Option<Instant>,
     pause: Duration,
     failures: u32,
+    /// The Pod fills a pool that processes share. Nobody waits for it, and attempts before it listens would slow down
+    /// those who claim others on its node.
+    is_filling: bool,
 }
 
 impl Attempts {
@@ -59,6 +62,7 @@ impl Attempts {
             next: None,
             pause: MIN_PAUSE,
             failures: 0,
+            is_filling: false,
         }
     }
 
@@ -73,6 +77,8 @@ impl Attempts {
 
     /// Takes in the current state of the Pod.
     pub(super) fn observe(&mut self, view: &PodView, now: Instant) {
+        let state = view.pool.as_ref().map(|member| member.state);
+        self.is_filling = state == Some(PoolMemberState::Filling);
         if view.scheduled.is_some() {
             self.scheduled.get_or_insert(now);
         }
@@ -108,6 +114,7 @@ impl Attempts {
             (Route::PortForward, _, Some(_)) if self.is_running() => {
                 (Step::DialPortForward, self.next.unwrap_or(now))
             }
+            (Route::PortForward, _, Some(_)) if self.is_filling => return Step::Wait,
             (Route::PortForward, _, Some(since)) => (
                 Step::DialPortForward,
                 self.next
@@ -159,7 +166,7 @@ impl Attempts {
     /// Returns how long the Pod took from its scheduling to its first response, and whether the first
     /// attempt succeeded. `None` if that says nothing about startup times.
     pub(super) fn startup_time(&self, now: Instant) -> Option<(Duration, bool)> {
-        let is_measured = self.is_starting && self.route == Route::PortForward;
+        let is_measured = self.is_starting && self.route == Route::PortForward && !self.is_filling;
         self.scheduled
             .filter(|_| is_measured)
             .map(|since| (now - since, self.failures == 0))
@@ -169,6 +176,7 @@ impl Attempts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::manifest::labels::membership_tests::member;
     use crate::manifest::options::Injection;
     use crate::observe::status::view::tests::view;
     use serde_json::{Value, json};
@@ -250,6 +258,32 @@ mod tests {
         let later = start + 3000 * MS;
         let due = due_times(&mut attempts, running(), later, later + 100 * MS);
         assert_eq!(due[..3], [Duration::ZERO, 10 * MS, 30 * MS]);
+    }
+
+    #[test]
+    fn what_fills_a_shared_pool_is_dialled_once_its_start_is_reported() {
+        let filling = |status: Value| {
+            let pod = member(|pod| {
+                pod["metadata"]["labels"]["sandbox.dev/pool-state"] = json!("filling");
+                pod["spec"]["nodeName"] = json!("n1");
+                pod["status"] = status;
+            });
+            PodView::from_pod(&pod).unwrap()
+        };
+        let start = Instant::now();
+        let later = start + 5000 * MS;
+        let startup_times = StartupTimes::new(&Injection::baked());
+        let mut attempts = Attempts::new(Route::PortForward, true);
+        attempts.observe(&filling(json!({"phase": "Pending"})), start);
+        assert!(attempts.scheduled.is_some());
+        let step = attempts.next_step(None, &startup_times, later);
+        assert_eq!(step, Step::Wait);
+        let runs = json!({"phase": "Running", "containerStatuses": [{"name": "sandbox", "image": "", "imageID": "",
+            "ready": true, "restartCount": 0, "state": {"running": {}}}]});
+        attempts.observe(&filling(runs), later);
+        let step = attempts.next_step(None, &startup_times, later);
+        assert_eq!(step, Step::DialPortForward);
+        assert_eq!(attempts.startup_time(later), None);
     }
 
     #[test]
