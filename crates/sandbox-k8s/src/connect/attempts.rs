@@ -46,8 +46,8 @@ pub(super) struct Attempts {
     next: Option<Instant>,
     pause: Duration,
     failures: u32,
-    /// The Pod fills a pool that processes share. Nobody waits for it, and attempts before it listens would slow down
-    /// those who claim others on its node.
+    /// The Pod is being created for a shared pool. No caller waits for it, and early attempts would use processor time
+    /// that claims on the same node need.
     is_filling: bool,
 }
 
